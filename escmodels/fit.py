@@ -1,0 +1,252 @@
+"""The training loop: one recipe, some clips, one seed. It speaks through a callback and writes nothing.
+
+Shape letters: B batch, T samples, N clips, K classes.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from .augment import Augment
+from .classifier import Classifier, Views, predict, waves
+from .clips import ClipSet
+from .optim import Average, optimiser
+from .recipe import Recipe
+from .schedule import rate
+from .scores import accuracy, log_loss
+
+EVALUATION = 32  # windows in a batch: more is slower on a CPU (cache)
+KEEP = 2 << 30  # bytes of features of one fit that may stay in memory
+FEW = (
+    0.05  # if no more clips than this share are longer than the crop, they too get one crop for the whole fit
+)
+
+
+class Diverged(ValueError):
+    """The loss is no longer a finite number."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the loss was no finite number in epoch {epoch}")
+        self.epoch = epoch
+
+    def __reduce__(self) -> tuple[type["Diverged"], tuple[int]]:  # pickled by its epoch, not by its sentence
+        return Diverged, (self.epoch,)
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """What is known at the end of an epoch."""
+
+    epoch: int  # 1..
+    train_loss: float  # mean over the epoch, with its augmentation, smoothing and dropout
+    valid_loss: float | None
+    valid_accuracy: float | None
+    lr: float  # of the last step
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training leaves behind: the last weights (or their moving average), never the best."""
+
+    classifier: Classifier
+    scores: tuple[EpochScore, ...]
+    valid_probabilities: np.ndarray | None  # float32 [N, K] of the validation clips
+
+
+def fit(
+    recipe: Recipe,
+    train: ClipSet,
+    valid: ClipSet | None,
+    *,
+    epochs: int,
+    stop_after: int | None = None,
+    seed: int,
+    device: str | torch.device = "cpu",
+    on_epoch: Callable[[EpochScore], None] = lambda score: None,
+) -> Fitted:
+    """Train on `train`, judge on `valid` after every epoch.
+
+    The schedule runs over `epochs` even if only `stop_after` of them are trained, so that a stopped run is the
+    beginning of the long one. All chance comes from `seed`; torch's global generators neither matter nor change.
+    Whatever `on_epoch` raises ends the training.
+
+    Raises:
+        Diverged: the loss became NaN or infinite.
+        ValueError: fewer than two training clips, no validation clips, or clips that do not fit the recipe.
+    """
+    stop = epochs if stop_after is None else stop_after
+    _check(recipe, train, valid, epochs, stop)
+    device = torch.device(device)
+    chance = _Chance(seed, device)
+    with chance.own():
+        model = Classifier.fresh(recipe, train.classes, device)
+    model.feature.fit(_statistics(recipe, train, device))
+    trainer = _Trainer(model, train, chance, epochs)
+    views = judged = None
+    if valid is not None:
+        views = Views(valid, recipe, model.feature, device, EVALUATION)
+        judged = list(views) if _keeps(model, len(views.rows)) else views
+    scores, probabilities = [], None
+    for epoch in range(1, stop + 1):
+        began = time.perf_counter()
+        with chance.own():
+            train_loss = trainer.epoch()
+        valid_loss = valid_accuracy = None
+        if valid is not None and views is not None and judged is not None:
+            probabilities = views.by_clip(predict(trainer.result, judged))
+            valid_loss = log_loss(probabilities, valid.labels)
+            valid_accuracy = accuracy(probabilities.argmax(axis=1), valid.labels)
+        if not math.isfinite(train_loss) or not math.isfinite(valid_loss or 0.0):
+            raise Diverged(epoch)
+        seconds = time.perf_counter() - began
+        scores.append(EpochScore(epoch, train_loss, valid_loss, valid_accuracy, trainer.lr, seconds))
+        on_epoch(scores[-1])
+    net = trainer.result.eval().requires_grad_(False)
+    return Fitted(Classifier(recipe, train.classes, model.feature, net), tuple(scores), probabilities)
+
+
+def _check(recipe: Recipe, train: ClipSet, valid: ClipSet | None, epochs: int, stop: int) -> None:
+    if len(train) < 2:
+        raise ValueError(f"training needs at least 2 clips, got {len(train)}")
+    if valid is not None and len(valid) == 0:
+        raise ValueError("there are no validation clips; pass None to train without")
+    if not 1 <= stop <= epochs:
+        raise ValueError(f"stop_after is {stop}, expected 1 to epochs = {epochs}")
+    if train.sample_rate != recipe.data.sample_rate:
+        raise ValueError(f"clips at {train.sample_rate} Hz, the recipe wants {recipe.data.sample_rate} Hz")
+    if valid is not None and valid.classes != train.classes:
+        raise ValueError(f"training classes {train.classes}, validation classes {valid.classes}")
+
+
+def _keeps(model: Classifier, examples: int) -> bool:
+    """Whether features are worth keeping: spectrograms, if they fit. Samples are read again as int16."""
+    shape = model.feature.shape(model.recipe.data.crop_samples)
+    return model.feature.gives == "spectrogram" and 4 * examples * math.prod(shape) <= KEEP
+
+
+def _statistics(recipe: Recipe, train: ClipSet, device: torch.device) -> Iterator[Tensor]:
+    """All training sound once, as float waves [B, T], for the statistics of the feature."""
+    length = recipe.data.crop_samples
+    rows, begins = train.windows(length, hop=length)
+    for at in range(0, len(rows), EVALUATION):
+        part = slice(at, at + EVALUATION)
+        yield waves(train.take(rows[part], begins[part], length, recipe.data.pad), device)
+
+
+class _Chance:
+    """Every stream of chance of one fit, from one seed."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        first, second, third = (int(s) for s in np.random.SeedSequence(seed).generate_state(3))
+        self.order = Generator().manual_seed(second)  # shuffling, crops
+        self.augment = Generator(device).manual_seed(third)
+        self._doors: list[tuple[Callable[[], Tensor], Callable[[Tensor], None]]]
+        self._doors = [(torch.get_rng_state, torch.set_rng_state)]
+        self._states = [Generator().manual_seed(first).get_state()]
+        if device.type == "cuda":
+            get, put = torch.cuda.get_rng_state, torch.cuda.set_rng_state
+            self._doors.append((lambda: get(device), lambda state: put(state, device)))
+            self._states.append(Generator(device).manual_seed(first).get_state())
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """Put our state into torch's global generators, from which init and dropout draw, and take it out again."""
+        outer = [get() for get, _ in self._doors]
+        for (_, put), state in zip(self._doors, self._states, strict=True):
+            put(state)
+        try:
+            yield
+        finally:
+            self._states = [get() for get, _ in self._doors]
+            for (_, put), state in zip(self._doors, outer, strict=True):
+                put(state)
+
+
+class _Trainer:
+    """The moving parts of a training: net, optimiser, average, step count."""
+
+    def __init__(self, model: Classifier, train: ClipSet, chance: _Chance, epochs: int) -> None:
+        self.recipe, self.net, self.chance, self.device = model.recipe, model.net, chance, model.device
+        self.inputs = _Inputs(model, train, Augment(model.recipe.augment), chance)
+        self.count, self.step, self.lr = len(train), 0, 0.0
+        self.steps = epochs * len(self._batches())
+        self.optimiser = optimiser(self.recipe.optim, self.net)
+        self.average = Average(self.net, self.recipe.optim.ema) if self.recipe.optim.ema else None
+        smooth, K = self.recipe.optim.label_smoothing, len(train.classes)
+        self.target_KK = (torch.eye(K) * (1 - smooth) + smooth / K).to(self.device)
+        self.label_N = torch.from_numpy(train.labels).to(self.device)
+
+    @property
+    def result(self) -> nn.Module:
+        """The net to judge and to keep."""
+        return self.average.net if self.average else self.net
+
+    def _batches(self) -> list[int]:
+        """First places of the batches; a last batch of one clip is dropped: batch norm cannot train on it."""
+        return list(range(0, self.count - 1, self.recipe.optim.batch))
+
+    def epoch(self) -> float:
+        """One pass over the training clips; their mean loss. No step waits for the device."""
+        self.net.train()
+        order = torch.randperm(self.count, generator=self.chance.order)
+        total, seen = torch.zeros((), device=self.device), 0
+        for at in self._batches():
+            rows = order[at : at + self.recipe.optim.batch]
+            total += self._step(rows) * len(rows)
+            seen += len(rows)
+        return total.item() / seen
+
+    def _step(self, rows: Tensor) -> Tensor:
+        optim = self.recipe.optim
+        x, augment = self.inputs.batch(rows), self.inputs.augment
+        target_BK = self.target_KK[self.label_N[rows.to(self.device, non_blocking=True)]]
+        x, target_BK = augment.mix(x, target_BK, self.chance.augment)
+        loss = functional.cross_entropy(self.net(x), target_BK)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if optim.clip_norm:
+            nn.utils.clip_grad_norm_(self.net.parameters(), optim.clip_norm)
+        self.lr = optim.lr * rate(self.recipe.schedule, self.step / self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.lr
+        self.optimiser.step()
+        if self.average:
+            self.average.update(self.step)
+        self.step += 1
+        return loss.detach()
+
+
+class _Inputs:
+    """Training examples as features: computed once where nothing about the wave changes, else batch by batch."""
+
+    def __init__(self, model: Classifier, train: ClipSet, augment: Augment, chance: _Chance) -> None:
+        self.train, self.augment, self.chance = train, augment, chance
+        self.data, self.feature, self.device = model.recipe.data, model.feature, model.device
+        self.crops = bool(train.longer(self.data.crop_samples).mean() > FEW)
+        self.kept: Tensor | None = None
+        if not self.crops and not augment.touches_wave and _keeps(model, len(train)):
+            rows = torch.arange(len(train))
+            starts = range(0, len(train), EVALUATION)
+            self.kept = torch.cat([self._feature(rows[at : at + EVALUATION]) for at in starts])
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """Features of these clips, masked if the recipe says so."""
+        x = self._feature(rows) if self.kept is None else self.kept[rows.to(self.device, non_blocking=True)]
+        return self.augment.spec(x, self.chance.augment) if self.feature.gives == "spectrogram" else x
+
+    @torch.no_grad()
+    def _feature(self, rows: Tensor) -> Tensor:
+        length, pad = self.data.crop_samples, self.data.pad
+        if self.crops:
+            int_BT = self.train.random_crops(rows.numpy(), length, self.chance.order, pad)
+        else:
+            int_BT = self.train.centre_crops(rows.numpy(), length, pad)
+        return self.feature(self.augment.wave(waves(int_BT, self.device), self.chance.augment))

@@ -1,0 +1,47 @@
+"""The folder that is a model: weights, configuration, the code that runs them, and a card.
+
+config.json weights.safetensors     what `Classifier.pack` writes
+code/escmodels/*.py code/audio.py   the source it was trained with; `pyfunc_model.py` runs that, never a newer one
+card.json                           what it was trained on, exam figures, licence, values
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import escmodels
+
+if TYPE_CHECKING:
+    from escmodels.classifier import Classifier
+
+CARD, CODE, CONFIG = "card.json", "code", "config.json"
+AUDIO = Path(__file__).with_name("datasets") / "audio.py"
+
+
+def write(classifier: "Classifier", folder: Path, *, card: Mapping[str, Any]) -> Path:
+    """Write the bundle into `folder`, which is created and must not hold one already; returns the folder.
+
+    Raises `FileExistsError`: a bundle is never overwritten, because a registered version may point at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    package = folder / CODE / "escmodels"
+    package.mkdir(parents=True)
+    classifier.pack(folder)
+    for source in sorted(_sources()):
+        shutil.copyfile(source, package / source.name)
+    shutil.copyfile(AUDIO, folder / CODE / "audio.py")
+    text = json.dumps(dict(card), indent=2, sort_keys=True, default=str)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder was made by `write`."""
+    return (folder / CONFIG).is_file() and (folder / CODE / "escmodels").is_dir()
+
+
+def _sources() -> list[Path]:
+    assert escmodels.__file__ is not None
+    return list(Path(escmodels.__file__).parent.glob("*.py"))

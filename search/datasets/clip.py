@@ -1,0 +1,72 @@
+"""The two nouns of this package: a labelled recording, and a set of them."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import Failure
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SHOWN = 5  # bad files named in one message
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sound file with everything the protocol needs to know about it."""
+
+    name: str  # unique in its data set, no machine path
+    path: Path
+    label: str
+    fold: int  # 1..K; 0 until folds are made
+    source: str  # the recording it was cut from
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of labelled clips, in the order of their listing. Nothing is decoded yet."""
+
+    name: str
+    root: Path
+    format: str
+    clips: tuple[Clip, ...]
+    classes: tuple[str, ...]
+    official_folds: bool  # given with the set; never to be reshuffled
+    licence: str
+    non_commercial: bool
+    synthetic: bool = False  # made by the generator: must be said wherever its scores appear
+    skipped: tuple[tuple[str, str], ...] = ()  # clips left out: (name, reason)
+    skip_bad: bool = False  # leave undecodable clips out instead of refusing the set
+    fold_seed: int | None = None  # what the folds were made with, None for official folds
+    shared_sources: frozenset[str] = frozenset()  # known to stand in two official folds
+
+    def without(self, bad: dict[str, str]) -> "Dataset":
+        """Leave out the clips named in `bad` (name -> reason), and classes that have no clip left.
+
+        Raises `Failure` naming them all at once if the set may not be thinned, or nothing would be left.
+        """
+        if not bad:
+            return self
+        clips = tuple(clip for clip in self.clips if clip.name not in bad)
+        reasons = "; ".join(list(bad.values())[:SHOWN])
+        rest = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        which = f"{len(bad)} of {len(self.clips)} files of {self.name} cannot be used: {reasons}{rest}"
+        if not clips:
+            raise Failure(f"{which}; nothing is left to learn from")
+        if not self.skip_bad:
+            raise Failure(f"{which}; repair them, or leave them out by name with --skip-bad")
+        labels = {clip.label for clip in clips}
+        return replace(
+            self,
+            clips=clips,
+            classes=tuple(label for label in self.classes if label in labels),
+            skipped=self.skipped + tuple(bad.items()),
+        )
+
+
+def slug(text: str) -> str:
+    """A name that reads well in a path, a tag and a table.
+
+    >>> slug("Dog bark"), slug("My recordings (2024)")
+    ('dog_bark', 'my_recordings_2024')
+    """
+    return re.sub(r"[^\w]+", "_", text.strip().lower()).strip("_") or "data"

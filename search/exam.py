@@ -1,0 +1,174 @@
+"""The exam: finalists trained again on train + validation folds, each test fold scored once.
+
+The winner is the recipe with the best objective of the search: it is known before any test fold is opened, so
+that its exam is a measurement and not a choice. The exams of the runners-up say how far ahead it really is.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from escmodels.clips import ClipSet
+from escmodels.folds import Split
+from escmodels.scores import Exam, accuracy, confusion, examine, log_loss
+
+from .errors import Failure
+from .job import Job, JobResult
+from .ledger import Ledger, TrialRow, fold_key
+from .runner import Runner
+
+
+@dataclass(frozen=True)
+class ExamPlan:
+    """What an exam needs to know. `splits` have their test rows here and nowhere else."""
+
+    splits: tuple[Split, ...]
+    epochs: int  # length of a schedule
+    seeds: tuple[int, ...]
+    protocol: str
+    data: str  # fingerprint
+    code: str
+
+
+def finalists(ledger: Ledger, count: int) -> list[TrialRow]:
+    """The complete trials with the best objectives, best first; the earlier trial among equals."""
+    complete = [row for row in ledger.trials("complete") if row.objective is not None]
+    if not complete:
+        raise Failure(
+            "no trial of this study is complete, so there is nothing to examine; resume it with more trials"
+        )
+    return sorted(complete, key=lambda row: (-(row.objective or 0.0), row.number))[:count]
+
+
+def settled_epochs(curves: Sequence[Sequence[float]], clips: int) -> int:
+    """The number of epochs to train, from validation curves (accuracy by epoch, one curve a split).
+
+    The full length, unless the mean curve (smoothed over 3 epochs) was higher before by more than one standard
+    error of an accuracy measured on so many validation clips in all: annealed schedules are best at
+    their end, and a lucky early peak is not a reason to stop there.
+    """
+    mean = np.mean(np.asarray(curves, dtype=float), axis=0)
+    width = min(3, mean.size)
+    smooth = np.convolve(mean, np.ones(width) / width, mode="valid")  # entry i: epochs i+1 .. i+width
+    peak, end = int(smooth.argmax()), float(smooth[-1])
+    error = np.sqrt(max(end * (1 - end), 1e-4) / clips)
+    return peak + width if smooth[peak] > end + error else int(mean.size)
+
+
+def curves_of(ledger: Ledger, trial: int) -> list[list[float]]:
+    """Validation accuracy by epoch of the finished fold runs of a trial."""
+    return [
+        [metrics["valid_accuracy"] for _, metrics, _ in ledger.epochs(fold.key)]
+        for fold in ledger.folds(trial, "search")
+        if fold.state == "finished"
+    ]
+
+
+def jobs(row: TrialRow, plan: ExamPlan, stop_after: int) -> list[Job]:
+    """The fold runs of one finalist's exam."""
+    return [
+        Job(
+            key=fold_key(
+                row.values | {"stop_after": stop_after},
+                phase="exam",
+                split=split.number,
+                seed=seed,
+                epochs=plan.epochs,
+                data=plan.data,
+                code=plan.code,
+            ),
+            trial=row.number,
+            values=row.values,
+            train=tuple(sorted((*split.train, *split.valid))),
+            test=split.test,
+            epochs=plan.epochs,
+            stop_after=stop_after,
+            seed=seed,
+            split=split.number,
+        )
+        for seed in plan.seeds
+        for split in plan.splits
+    ]
+
+
+def hold(
+    ledger: Ledger,
+    runner: Runner,
+    clips: ClipSet,
+    plan: ExamPlan,
+    count: int,
+    say: Callable[[int, int], None] = lambda done, total: None,
+) -> list[tuple[TrialRow, Exam]]:
+    """Examine the best `count` trials and write everything into the ledger. Fold runs that stand are reused.
+
+    clips: all clips of the study (labels and sources; the waveforms are the runner's). say: (done, total) fold runs.
+    """
+    rows = finalists(ledger, count)
+    agenda = [
+        job
+        for row in rows
+        for job in jobs(row, plan, settled_epochs(curves_of(ledger, row.number), len(clips)))
+    ]
+    open_jobs = [job for job in agenda if (fold := ledger.fold(job.key)) is None or fold.state != "finished"]
+    done = len(agenda) - len(open_jobs)
+    say(done, len(agenda))
+
+    def on_done(job: Job, result: JobResult) -> None:
+        nonlocal done
+        _record(ledger, clips, job, result)
+        done += 1
+        say(done, len(agenda))
+
+    runner.run_jobs(open_jobs, on_done)
+    tried = len(ledger.trials())
+    return [(row, _conclude(ledger, clips, plan, row, agenda, tried)) for row in rows]
+
+
+def _record(ledger: Ledger, clips: ClipSet, job: Job, result: JobResult) -> None:
+    assert result.probabilities is not None
+    labels = clips.labels[list(job.test)]
+    ledger.record_exam_fold(
+        job.key,
+        trial=job.trial,
+        split=job.split,
+        seed=job.seed,
+        score=accuracy(result.probabilities.argmax(axis=1), labels),
+        loss=log_loss(result.probabilities, labels),
+        epochs=job.stop_after,
+        seconds=result.seconds,
+        predictions=result.probabilities.astype(np.float32).tobytes(),
+        losses=list(result.train_losses),
+    )
+
+
+def _conclude(
+    ledger: Ledger, clips: ClipSet, plan: ExamPlan, row: TrialRow, agenda: Sequence[Job], tried: int
+) -> Exam:
+    """Put the out-of-fold probabilities of a finalist together and score them."""
+    classes = len(clips.classes)
+    seeds = {seed: np.full((len(clips), classes), np.nan, np.float32) for seed in plan.seeds}
+    for job in agenda:
+        if job.trial == row.number:
+            fold = ledger.fold(job.key)
+            assert fold is not None and fold.predictions is not None
+            seeds[job.seed][list(job.test)] = np.frombuffer(fold.predictions, np.float32).reshape(-1, classes)
+    assert row.objective is not None
+    exam = examine(
+        seeds, clips, protocol=plan.protocol, data=plan.data, validation=row.objective, trials=tried
+    )
+    predicted = np.concatenate([table.argmax(axis=1) for table in seeds.values()])
+    labels = np.tile(clips.labels, len(seeds))
+    record = {
+        "exam": json.loads(exam.to_json()),
+        "confusion": confusion(predicted, labels, classes).tolist(),
+        "classes": list(clips.classes),
+        "stop_after": next(job.stop_after for job in agenda if job.trial == row.number),
+        "time": time.time(),
+    }
+    known = ledger.fact(f"exam/{row.number}")
+    if known is None or known["exam"] != record["exam"]:
+        ledger.write_fact(f"exam/{row.number}", record, change="exam")
+    return exam

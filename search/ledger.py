@@ -1,0 +1,394 @@
+"""The ledger: the truth about one study, in one SQLite file.
+
+Every change is one transaction, and leaves a line in `changes` in the same transaction (an outbox), so
+that whoever projects the ledger elsewhere (MLflow) can stop, fall behind and catch up without losing or
+doubling anything. A fold run is a row with a state; an attempt that was cut off before its end leaves
+nothing behind but a higher attempt number.
+"""
+
+import fcntl
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import Failure, UsageError
+
+Values = Mapping[str, Any]
+
+SCHEMA = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE trials (
+    number INTEGER PRIMARY KEY, vals TEXT NOT NULL, state TEXT NOT NULL, objective REAL,
+    reason TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0, started REAL NOT NULL, ended REAL);
+CREATE TABLE folds (
+    key TEXT PRIMARY KEY, trial INTEGER NOT NULL, phase TEXT NOT NULL, split INTEGER NOT NULL,
+    seed INTEGER NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL, epochs INTEGER NOT NULL DEFAULT 0,
+    score REAL, loss REAL, seconds REAL, predictions BLOB, started REAL NOT NULL, ended REAL);
+CREATE INDEX folds_by_trial ON folds (trial, phase, split);
+CREATE TABLE epochs (
+    fold TEXT NOT NULL, epoch INTEGER NOT NULL, metrics TEXT NOT NULL, time REAL NOT NULL,
+    PRIMARY KEY (fold, epoch));
+CREATE TABLE rungs (
+    trial INTEGER NOT NULL, position INTEGER NOT NULL, epoch INTEGER NOT NULL, score REAL NOT NULL,
+    PRIMARY KEY (trial, position, epoch));
+CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL);
+CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
+PRAGMA user_version = 1;
+"""
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A recipe under judgement. state: waiting | running | complete | pruned | failed."""
+
+    number: int
+    values: dict[str, Any]
+    state: str
+    objective: float | None
+    reason: str
+    attempts: int
+    started: float  # seconds since 1970
+    ended: float | None
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One training on one split.
+
+    state: running | finished | stopped (with its trial) | cut (its worker was lost; it will begin again);
+    phase: search | exam.
+    """
+
+    key: str
+    trial: int
+    phase: str
+    split: int
+    seed: int
+    state: str
+    attempt: int
+    epochs: int
+    score: float | None  # accuracy, 0..1, of the validation clips (search) or the test clips (exam)
+    loss: float | None
+    seconds: float | None  # of training and scoring
+    predictions: bytes | None  # search: int16 class per clip; exam: float32 [clips, classes]
+    started: float
+    ended: float | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of the outbox."""
+
+    id: int
+    kind: str  # study | trial | fold | epoch | exam
+    key: str
+
+
+def fold_key(values: Values, *, phase: str, split: int, seed: int, epochs: int, data: str, code: str) -> str:
+    """The identity of a fold run, 16 hex digits: what decides its result and nothing else."""
+    facts = [sorted(values.items()), phase, split, seed, epochs, data, code]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+class Ledger:
+    """Open the ledger at `path`; it is created where `create` says so.
+
+    Raises `UsageError` where there is none, and `Failure` for one written by another version.
+    One `Ledger` belongs to one thread; another thread or process opens its own.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        if not create and not path.is_file():
+            raise UsageError(f"no study at {path.parent}: there is no {path.name} in it")
+        self.path = path
+        self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute(
+                "PRAGMA synchronous = NORMAL"
+            )  # survives kill -9; a power cut may cost the last lines
+            with self._writing():
+                if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    for statement in SCHEMA.split(";\n"):
+                        self._db.execute(statement)
+        except sqlite3.DatabaseError as error:
+            raise Failure(f"{path} cannot be used as a ledger: {error}") from error
+        if (version := self._db.execute("PRAGMA user_version").fetchone()[0]) != 1:
+            raise Failure(f"{path} is a ledger of version {version}, this escsearch reads version 1")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _changed(self, kind: str, key: object) -> None:
+        self._db.execute("INSERT INTO changes (kind, key) VALUES (?, ?)", (kind, str(key)))
+
+    # facts about the study
+
+    def write_fact(self, name: str, value: Any, *, change: str = "study") -> None:
+        """Keep one JSON value under a name."""
+        with self._writing():
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+            self._changed(change, name)
+
+    def fact(self, name: str, default: Any = None) -> Any:
+        """The value kept under a name."""
+        row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return default if row is None else json.loads(row[0])
+
+    # trials
+
+    def open_trial(self, number: int, values: Values) -> None:
+        """A proposal becomes a trial."""
+        with self._writing():
+            self._db.execute(
+                "INSERT INTO trials (number, vals, state, attempts, started) VALUES (?, ?, 'running', 1, ?)",
+                (number, json.dumps(dict(values)), time.time()),
+            )
+            self._changed("trial", number)
+
+    def retry_trial(self, number: int) -> None:
+        """A trial whose worker or driver was lost starts again; its finished folds stand."""
+        with self._writing():
+            self._db.execute(
+                "UPDATE trials SET state = 'running', attempts = attempts + 1 WHERE number = ?", (number,)
+            )
+            self._cut_off(number)
+            self._changed("trial", number)
+
+    def suspend_trial(self, number: int) -> None:
+        """Nobody works on the trial any more; it waits to be taken up again."""
+        with self._writing():
+            self._db.execute("UPDATE trials SET state = 'waiting' WHERE number = ?", (number,))
+            self._cut_off(number)
+            self._changed("trial", number)
+
+    def _cut_off(self, trial: int) -> None:
+        """Forget the epochs of unfinished fold runs: they will be trained again from their first epoch."""
+        running = self._db.execute(
+            "SELECT key FROM folds WHERE trial = ? AND phase = 'search' AND state = 'running'", (trial,)
+        ).fetchall()
+        for (key,) in running:
+            self._db.execute("DELETE FROM epochs WHERE fold = ?", (key,))
+            self._db.execute("UPDATE folds SET state = 'cut', attempt = attempt + 1 WHERE key = ?", (key,))
+            self._changed("fold", key)
+
+    def close_trial(self, number: int, state: str, objective: float | None, reason: str = "") -> None:
+        """The end of a trial: complete, pruned or failed. An unfinished fold run is kept as stopped."""
+        now = time.time()
+        with self._writing():
+            self._db.execute(
+                "UPDATE trials SET state = ?, objective = ?, reason = ?, ended = ? WHERE number = ?",
+                (state, objective, reason, now, number),
+            )
+            unfinished = self._db.execute(
+                "SELECT key FROM folds WHERE trial = ? AND phase = 'search' AND state = 'running'", (number,)
+            ).fetchall()
+            for (key,) in unfinished:
+                self._db.execute(
+                    "UPDATE folds SET state = 'stopped', ended = ?, "
+                    "epochs = (SELECT count(*) FROM epochs WHERE fold = key) WHERE key = ?",
+                    (now, key),
+                )
+                self._changed("fold", key)
+            self._changed("trial", number)
+
+    def trials(self, state: str | None = None) -> list[TrialRow]:
+        """All trials, or those in one state, by number."""
+        rows = self._db.execute(
+            "SELECT number, vals, state, objective, reason, attempts, started, ended FROM trials "
+            "WHERE ?1 IS NULL OR state = ?1 ORDER BY number",
+            (state,),
+        )
+        return [TrialRow(row[0], json.loads(row[1]), *row[2:]) for row in rows]
+
+    def trial(self, number: int) -> TrialRow:
+        """One trial."""
+        row = self._db.execute(
+            "SELECT number, vals, state, objective, reason, attempts, started, ended FROM trials WHERE number = ?",
+            (number,),
+        ).fetchone()
+        return TrialRow(row[0], json.loads(row[1]), *row[2:])
+
+    # fold runs
+
+    def log_epoch(
+        self,
+        key: str,
+        epoch: int,
+        metrics: Mapping[str, float],
+        *,
+        trial: int,
+        phase: str,
+        split: int,
+        seed: int,
+    ) -> None:
+        """One epoch of a fold run; its first epoch opens it."""
+        now = time.time()
+        with self._writing():
+            self._open_fold(key, trial, phase, split, seed, now)
+            self._db.execute(
+                "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)",
+                (key, epoch, json.dumps(dict(metrics)), now),
+            )
+            self._changed("epoch", f"{key}:{epoch}")
+
+    def _open_fold(self, key: str, trial: int, phase: str, split: int, seed: int, now: float) -> None:
+        row = self._db.execute("SELECT state FROM folds WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            self._db.execute(
+                "INSERT INTO folds (key, trial, phase, split, seed, state, attempt, started) "
+                "VALUES (?, ?, ?, ?, ?, 'running', 1, ?)",
+                (key, trial, phase, split, seed, now),
+            )
+            self._changed("fold", key)
+        elif row[0] == "cut":
+            self._db.execute("UPDATE folds SET state = 'running', started = ? WHERE key = ?", (now, key))
+            self._changed("fold", key)
+
+    def finish_fold(
+        self,
+        key: str,
+        *,
+        score: float,
+        loss: float,
+        epochs: int,
+        seconds: float,
+        predictions: bytes,
+    ) -> None:
+        """The result of a fold run that `log_epoch` has opened. A finished one is never written again."""
+        with self._writing():
+            done = self._db.execute(
+                "UPDATE folds SET state = 'finished', score = ?, loss = ?, epochs = ?, seconds = ?, "
+                "predictions = ?, ended = ? WHERE key = ? AND state = 'running'",
+                (score, loss, epochs, seconds, predictions, time.time(), key),
+            )
+            if done.rowcount:
+                self._changed("fold", key)
+
+    def record_exam_fold(
+        self,
+        key: str,
+        *,
+        trial: int,
+        split: int,
+        seed: int,
+        score: float,
+        loss: float,
+        epochs: int,
+        seconds: float,
+        predictions: bytes,
+        losses: list[float],
+    ) -> None:
+        """An exam's fold run, whole, in one transaction (nobody watches it while it trains)."""
+        now = time.time()
+        with self._writing():
+            self._db.execute(
+                "INSERT OR IGNORE INTO folds VALUES (?, ?, 'exam', ?, ?, 'finished', 1, ?, ?, ?, ?, ?, ?, ?)",
+                (key, trial, split, seed, epochs, score, loss, seconds, predictions, now - seconds, now),
+            )
+            for epoch, value in enumerate(losses, start=1):
+                self._db.execute(
+                    "INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?)",
+                    (
+                        key,
+                        epoch,
+                        json.dumps({"train_loss": value}),
+                        now - seconds + seconds * epoch / len(losses),
+                    ),
+                )
+                self._changed("epoch", f"{key}:{epoch}")
+            self._changed("fold", key)
+
+    def folds(self, trial: int | None = None, phase: str | None = None) -> list[FoldRow]:
+        """Fold runs, by trial, phase, split and seed."""
+        rows = self._db.execute(
+            "SELECT key, trial, phase, split, seed, state, attempt, epochs, score, loss, seconds, predictions, "
+            "started, ended FROM folds WHERE (?1 IS NULL OR trial = ?1) AND (?2 IS NULL OR phase = ?2) "
+            "ORDER BY trial, phase DESC, split, seed",
+            (trial, phase),
+        )
+        return [FoldRow(*row) for row in rows]
+
+    def fold(self, key: str) -> FoldRow | None:
+        """One fold run, if it was ever begun."""
+        row = self._db.execute(
+            "SELECT key, trial, phase, split, seed, state, attempt, epochs, score, loss, seconds, predictions, "
+            "started, ended FROM folds WHERE key = ?",
+            (key,),
+        ).fetchone()
+        return None if row is None else FoldRow(*row)
+
+    def epochs(self, fold: str) -> list[tuple[int, dict[str, float], float]]:
+        """(epoch, metrics, seconds since 1970) of a fold run, by epoch."""
+        rows = self._db.execute(
+            "SELECT epoch, metrics, time FROM epochs WHERE fold = ? ORDER BY epoch", (fold,)
+        )
+        return [(epoch, json.loads(metrics), moment) for epoch, metrics, moment in rows]
+
+    # rungs: what pruning compared
+
+    def write_rung(self, trial: int, position: int, epoch: int, score: float) -> None:
+        """The score of a trial at a rung."""
+        with self._writing():
+            self._db.execute(
+                "INSERT OR IGNORE INTO rungs VALUES (?, ?, ?, ?)", (trial, position, epoch, score)
+            )
+
+    def rungs(self) -> list[tuple[int, int, int, float]]:
+        """(trial, position, epoch, score) of every rung reached, in the order they were reached."""
+        return self._db.execute("SELECT trial, position, epoch, score FROM rungs ORDER BY rowid").fetchall()
+
+    # the outbox
+
+    def changes(self, reader: str, most: int = 500) -> list[Change]:
+        """What a reader has not acknowledged yet, oldest first."""
+        rows = self._db.execute(
+            "SELECT id, kind, key FROM changes WHERE id > coalesce("
+            "(SELECT position FROM cursors WHERE reader = ?), 0) ORDER BY id LIMIT ?",
+            (reader, most),
+        )
+        return [Change(*row) for row in rows]
+
+    def acknowledge(self, reader: str, last: int) -> None:
+        """Everything up to change number `last` has arrived at the reader."""
+        with self._writing():
+            self._db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (reader, last))
+
+    def backlog(self, reader: str) -> int:
+        """How many changes have not arrived at the reader."""
+        return self._db.execute(
+            "SELECT count(*) FROM changes WHERE id > coalesce((SELECT position FROM cursors WHERE reader = ?), 0)",
+            (reader,),
+        ).fetchone()[0]
+
+
+@contextmanager
+def sole_driver(folder: Path) -> Iterator[None]:
+    """Hold the study's lock, which dies with its owner. Raises `Failure` while another driver holds it."""
+    with open(folder / "lock", "w") as file:
+        _lock(file, folder)
+        yield
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Failure(f"study {folder.name} is running in another process; wait for it or stop it") from error

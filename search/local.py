@@ -1,0 +1,54 @@
+"""The runner without a cluster: one training at a time, in this process. For tests, debugging, one core."""
+
+from collections.abc import Mapping, Sequence
+
+from escmodels.clips import ClipSet
+
+from .conductor import Conductor
+from .errors import Failure
+from .job import Job, run_job
+from .runner import OnJob
+from .trial import Report, run_trial, use_threads
+
+
+class _Stopped(BaseException):
+    """Raised from `report` to leave a training in the middle; no `except Exception` may catch it."""
+
+
+class LocalRunner:
+    """See `runner.Runner`."""
+
+    def __init__(self, threads: int = 1, device: str = "cpu") -> None:
+        self._threads, self._device = threads, device
+        self._clips: Mapping[int, ClipSet] = {}
+
+    def load(self, clips: Mapping[int, ClipSet]) -> None:
+        """Keep the clips by sample rate."""
+        self._clips = clips
+
+    def search(self, conductor: Conductor) -> None:
+        """Run trials one after the other."""
+        use_threads(self._threads)
+
+        def report(news: Report) -> None:
+            if not conductor.on_report(news):
+                raise _Stopped
+
+        while (assignment := conductor.next()) is not None:
+            try:
+                run_trial(assignment, conductor.plan, self._clips.__getitem__, report, self._device)
+            except _Stopped:
+                continue
+
+    def run_jobs(self, jobs: Sequence[Job], on_done: OnJob) -> None:
+        """Run jobs one after the other."""
+        use_threads(self._threads)
+        for job in jobs:
+            try:
+                result = run_job(job, self._clips.__getitem__, self._device)
+            except (ValueError, RuntimeError) as error:
+                raise Failure(f"trial {job.trial} could not be trained again: {error}") from error
+            on_done(job, result)
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,319 @@
+"""The projection of the ledger into a tracker: one writer, in batches, as often repeated as it takes.
+
+    study run > trial runs > fold runs          (search)
+    study run > exam run of a finalist > fold runs    (exam)
+
+The projector reads the ledger's outbox, brings what it names up to date in the tracker, and only then
+acknowledges. When the tracker is away, the outbox waits.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .figures import confusion_png, curves_png
+from .ledger import Change, FoldRow, Ledger, TrialRow
+from .tracker import Point, Tracker, TrackerDown
+
+ENDED = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+FOLD_ENDED = {"finished": "FINISHED", "stopped": "KILLED"}
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What the runs of a study have in common."""
+
+    name: str
+    data_name: str
+    data: str  # fingerprint
+    protocol: str
+    splits: Mapping[int, Mapping[str, Any]]  # split -> its folds, as in splits.json
+    order: tuple[int, ...]
+    synthetic: bool
+    params: Mapping[str, object]  # settings of the study
+
+
+def study_key(study: StudyFacts) -> str:
+    """The key of the study's run."""
+    return f"{study.name}@{study.data}"
+
+
+class Projector:
+    """Brings one ledger into one tracker. Lives in one thread, with a ledger connection of its own."""
+
+    def __init__(self, ledger: Ledger, tracker: Tracker, study: StudyFacts, reader: str) -> None:
+        self._ledger, self._tracker, self._study, self._reader = ledger, tracker, study, reader
+        self._root = study_key(study)
+        self._opened: set[str] = set()
+
+    def catch_up(self) -> int:
+        """Send everything that waits; the number of changes sent. Raises `TrackerDown`, losing nothing."""
+        sent = 0
+        while changes := self._ledger.changes(self._reader):
+            self._send(changes)
+            self._ledger.acknowledge(self._reader, changes[-1].id)
+            sent += len(changes)
+        return sent
+
+    def _send(self, changes: list[Change]) -> None:
+        kinds: dict[str, dict[str, None]] = {}
+        for change in changes:
+            kinds.setdefault(change.kind, {})[change.key] = None
+        self._open_study("study" in kinds)
+        for key in kinds.get("trial", {}):
+            self._trial(self._ledger.trial(int(key)))
+        epochs: dict[str, set[int]] = {}
+        for key in kinds.get("epoch", {}):
+            fold, _, epoch = key.partition(":")
+            epochs.setdefault(fold, set()).add(int(epoch))
+        for key in dict.fromkeys([*kinds.get("fold", {}), *epochs]):
+            if (fold_row := self._ledger.fold(key)) is not None:
+                self._fold(fold_row, epochs.get(key, set()), changed=key in kinds.get("fold", {}))
+        for name in kinds.get("exam", {}):
+            self._exam(int(name.removeprefix("exam/")))
+
+    def _open_study(self, changed: bool) -> None:
+        if self._root in self._opened and not changed:
+            return
+        study = self._study
+        tags = {
+            "esc.level": "study",
+            "study": study.name,
+            "protocol": study.protocol,
+            "data": study.data_name,
+            "data.fingerprint": study.data,
+            "data.synthetic": str(study.synthetic).lower(),
+        }
+        state = self._ledger.fact("state", "running")
+        self._tracker.open(self._root, study.name, None, tags | {"esc.state": state}, study.params)
+        if state != "running":
+            self._tracker.close(
+                self._root, "FINISHED" if state == "done" else "KILLED", _milliseconds(time.time())
+            )
+        self._opened.add(self._root)
+
+    # trials
+
+    def _trial_key(self, number: int) -> str:
+        return f"{self._root}/t{number:03d}"
+
+    def _trial(self, row: TrialRow) -> None:
+        key = self._trial_key(row.number)
+        name = f"t{row.number:03d} {row.values.get('architecture', '')}".strip()
+        tags = {
+            "esc.level": "trial",
+            "esc.state": row.state,
+            "study": self._study.name,
+            "trial": str(row.number),
+            "phase": "search",
+            "protocol": self._study.protocol,
+        }
+        if row.reason:
+            tags["esc.reason"] = row.reason
+        self._tracker.open(key, name, self._root, tags, row.values)
+        self._opened.add(key)
+        points = self._trial_points(row)
+        if points:
+            self._tracker.log(key, points)
+        if row.ended is not None:
+            self._tracker.close(key, ENDED[row.state], _milliseconds(row.ended))
+            if row.state == "complete":
+                curves = {fold.split: self._curve(fold.key) for fold in self._finished(row.number)}
+                self._tracker.attach(key, "curves.png", curves_png(curves, name))
+
+    def _trial_points(self, row: TrialRow) -> list[Point]:
+        points, scores = [], []
+        for fold in self._finished(row.number):
+            assert fold.score is not None and fold.ended is not None
+            scores.append(fold.score)
+            step, moment = len(scores), _milliseconds(fold.ended)
+            points.append(Point("mean_valid_accuracy", sum(scores) / step, step, moment))
+            points.append(Point("splits_done", step, step, moment))
+        if row.objective is not None and row.ended is not None:
+            points.append(Point("objective", row.objective, len(scores), _milliseconds(row.ended)))
+        return points
+
+    def _finished(self, trial: int) -> list[FoldRow]:
+        """Finished fold runs of the search in the order of the study's splits."""
+        done = {f.split: f for f in self._ledger.folds(trial, "search") if f.state == "finished"}
+        return [done[split] for split in self._study.order if split in done]
+
+    def _curve(self, fold: str) -> list[float]:
+        return [metrics["valid_accuracy"] for _, metrics, _ in self._ledger.epochs(fold)]
+
+    # fold runs
+
+    def _fold_key(self, fold: FoldRow, attempt: int) -> str:
+        if fold.phase == "exam":
+            return f"{self._root}/exam/t{fold.trial:03d}/s{fold.split}/r{fold.seed}"
+        return f"{self._trial_key(fold.trial)}/s{fold.split}/a{attempt}"
+
+    def _fold(self, fold: FoldRow, epochs: set[int], *, changed: bool) -> None:
+        for attempt in range(1, fold.attempt):
+            self._tracker.drop(self._fold_key(fold, attempt))
+        if fold.state == "cut":
+            return
+        key = self._fold_key(fold, fold.attempt)
+        if changed or key not in self._opened:
+            self._open_fold(fold, key)
+        points = self._epoch_points(fold, epochs)
+        if fold.state == "finished" and fold.phase == "exam":
+            points += self._exam_points(fold)
+        if points:
+            self._tracker.log(key, points)
+        if fold.ended is not None:
+            self._tracker.close(key, FOLD_ENDED[fold.state], _milliseconds(fold.ended))
+        if fold.phase == "search" and fold.state == "finished" and changed:
+            self._trial(self._ledger.trial(fold.trial))
+
+    def _open_fold(self, fold: FoldRow, key: str) -> None:
+        if fold.phase == "exam":
+            parent = self._open_exam(fold.trial)
+        else:
+            parent = self._trial_key(fold.trial)
+            if parent not in self._opened:
+                self._trial(self._ledger.trial(fold.trial))
+        folds = self._study.splits[fold.split]
+        tags = {
+            "esc.level": "fold",
+            "esc.state": fold.state,
+            "study": self._study.name,
+            "trial": str(fold.trial),
+            "split": str(fold.split),
+            "phase": fold.phase,
+            "protocol": self._study.protocol,
+            "seed": str(fold.seed),
+            "fold.valid" if fold.phase == "search" else "fold.test": str(
+                folds["valid_fold"] if fold.phase == "search" else folds["test_fold"]
+            ),
+        }
+        name = f"t{fold.trial:03d} {'split' if fold.phase == 'search' else 'test fold'} {fold.split}"
+        self._tracker.open(key, name, parent, tags, {})
+        self._opened.add(key)
+
+    def _epoch_points(self, fold: FoldRow, epochs: set[int]) -> list[Point]:
+        return [
+            Point(metric, value, epoch, _milliseconds(moment))
+            for epoch, metrics, moment in self._ledger.epochs(fold.key)
+            if epoch in epochs
+            for metric, value in metrics.items()
+        ]
+
+    def _exam_points(self, fold: FoldRow) -> list[Point]:
+        assert fold.score is not None and fold.loss is not None and fold.ended is not None
+        moment = _milliseconds(fold.ended)
+        return [
+            Point("test_accuracy", fold.score, fold.epochs, moment),
+            Point("test_loss", fold.loss, fold.epochs, moment),
+        ]
+
+    # exam
+
+    def _open_exam(self, trial: int) -> str:
+        key = f"{self._root}/exam/t{trial:03d}"
+        if key not in self._opened:
+            row = self._ledger.trial(trial)
+            tags = {
+                "esc.level": "exam",
+                "study": self._study.name,
+                "trial": str(trial),
+                "phase": "exam",
+                "protocol": self._study.protocol,
+            }
+            name = f"exam t{trial:03d} {row.values.get('architecture', '')}".strip()
+            self._tracker.open(key, name, self._root, tags, row.values)
+            self._opened.add(key)
+        return key
+
+    def _exam(self, trial: int) -> None:
+        key = self._open_exam(trial)
+        record = self._ledger.fact(f"exam/{trial}")
+        exam, moment = record["exam"], int(record["time"] * 1000)
+        figures = {
+            "test_accuracy": exam["mean"],
+            "test_accuracy_low": exam["low"],
+            "test_accuracy_high": exam["high"],
+            "test_macro_f1": exam["macro_f1"],
+            "objective": exam["validation"],
+            "optimism_gap": exam["validation"] - exam["mean"],
+        }
+        self._tracker.log(key, [Point(name, value, 0, moment) for name, value in figures.items()])
+        self._tracker.attach(
+            key,
+            "confusion.png",
+            confusion_png(record["confusion"], record["classes"], "test folds, out of fold"),
+        )
+        self._tracker.close(key, "FINISHED", moment)
+
+
+def _milliseconds(moment: float) -> int:
+    return int(moment * 1000)
+
+
+class ProjectorThread:
+    """Runs a projector beside a study. The tracker may come late, go and come back.
+
+    connect: builds the tracker, in the thread (importing MLflow and creating its database take seconds).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], Tracker],
+        study: StudyFacts,
+        reader: str,
+        *,
+        say: Callable[[str], None],
+        pause: float = 1.0,
+    ) -> None:
+        self._path, self._connect, self._study, self._reader = path, connect, study, reader
+        self._say, self._pause = say, pause
+        self._wake, self._end = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
+        self.trouble: str | None = None  # why the tracker is away at present
+
+    def start(self) -> None:
+        """Begin; calling it again does nothing."""
+        if not self._thread.is_alive() and not self._end.is_set():
+            self._thread.start()
+
+    def finish(self, seconds: float) -> int:
+        """Send what waits, for at most so long; the number of changes that still wait."""
+        if self._thread.ident is None:
+            self.start()
+        self._end.set()
+        self._wake.set()
+        self._thread.join(seconds)
+        ledger = Ledger(self._path)
+        try:
+            return ledger.backlog(self._reader)
+        finally:
+            ledger.close()
+
+    def _run(self) -> None:
+        ledger = Ledger(self._path)
+        projector = None
+        try:
+            while True:
+                last = self._end.is_set()
+                try:
+                    projector = projector or Projector(ledger, self._connect(), self._study, self._reader)
+                    projector.catch_up()
+                    if self.trouble:
+                        self._say("MLflow is back, the backlog was sent")
+                    self.trouble = None
+                except TrackerDown as error:
+                    if self.trouble is None:
+                        self._say(
+                            f"MLflow is away ({error}); the search goes on and the ledger keeps everything"
+                        )
+                    self.trouble = str(error)
+                if last:
+                    return
+                self._wake.wait(self._pause if self.trouble is None else 5 * self._pause)
+                self._wake.clear()
+        finally:
+            ledger.close()

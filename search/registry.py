@@ -1,0 +1,315 @@
+"""The MLflow model registry: a thin act around what `promote.py` decided. Aliases only, never stages.
+
+A model name has versions; the alias `champion` points at the one in use, `previous` at the one before it. Only one
+process may promote at a time: MLflow moves aliases one by one.
+"""
+
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+from escmodels.scores import Exam
+
+from .errors import Failure, UsageError
+from .mlflow_tracker import check_reachable
+from .settings import Settings
+
+CHAMPION, PREVIOUS = "champion", "previous"
+EXAM_TAG = "exam"  # Exam.to_json()
+REASON_TAG = "reason"  # why it was promoted
+SINCE_TAG = "champion_since"  # ISO time, UTC
+MODEL_FILE = Path(__file__).with_name("pyfunc_model.py")
+# What the shipped code imports. `timm` only where the bundle's recipe is a resnet.
+REQUIREMENTS = ("mlflow", "torch", "torchaudio", "numpy", "pandas", "safetensors", "soundfile", "soxr")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One version of a registered model."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    exam: Exam | None  # None for a version that something else registered
+    tags: Mapping[str, str]
+    created: datetime  # UTC
+    source: str  # where MLflow keeps its files
+
+    @property
+    def uri(self) -> str:
+        """The name under which anyone loads exactly this version."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def quiet_mlflow() -> None:
+    """No telemetry, no chatter on stdout and stderr. To be called before MLflow is imported, harmless later."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR").upper()
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def pickle_forbidden() -> Iterator[None]:
+    """A model that would need pickle to load is refused by MLflow inside this block."""
+    with _environment({"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}):
+        yield
+
+
+@contextmanager
+def connected(settings: Settings, *, create: bool = False) -> Iterator[Any]:
+    """An `MlflowClient` on the stores of the settings, which MLflow's global functions use too inside this block.
+
+    Unless `create`, a SQLite store has to be there already. Raises `UsageError` if it is not, `Failure` with
+    MLflow's reason for whatever MLflow refuses.
+    """
+    for uri in dict.fromkeys((settings.tracking_uri, settings.registry_uri)):
+        check_store(uri, create=create)
+    quiet_mlflow()
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    mlflow.set_registry_uri(settings.registry_uri)
+    try:
+        yield mlflow.MlflowClient(settings.tracking_uri, settings.registry_uri)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise Failure(f"MLflow at {settings.registry_uri}: {_sentence(error)}") from error
+    finally:
+        _forget(mlflow, before)
+
+
+def check_store(uri: str, *, create: bool = False) -> None:
+    """Raises `UsageError` or `Failure` when there is no MLflow store at the URI. Never makes one; imports nothing."""
+    if uri.startswith("sqlite:///") and not create:
+        file = Path(uri.removeprefix("sqlite:///"))
+        if not file.is_file():
+            raise UsageError(
+                f"there is no MLflow store at {uri}: give the --home (or MLFLOW_TRACKING_URI) that the model "
+                "was made with, or make one with `escsearch demo`"
+            )
+        try:
+            with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+                database.execute("SELECT version_num FROM alembic_version").fetchall()
+        except sqlite3.Error as error:
+            raise Failure(f"{file} is not an MLflow store ({error}): choose another --home") from error
+        return
+    check_reachable(uri)
+
+
+def log_model(settings: Settings, run_id: str, bundle: Path) -> str:
+    """Log a bundle as an MLflow model of a run, whose status is left as it is; return `models:/m-...`."""
+    with connected(settings) as client:
+        from mlflow import pyfunc
+        from mlflow.models import Model
+
+        card, classes = _read(bundle / "card.json"), _read(bundle / "config.json")["classes"]
+        run = client.get_run(run_id)
+        made = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run_id)
+        # not pyfunc.log_model: it needs an active run, and ending that would change the run's status
+        Model.log(
+            artifact_path=None,
+            name="model",
+            flavor=pyfunc,
+            model_id=made.model_id,
+            run_id=run_id,
+            python_model=str(MODEL_FILE),
+            artifacts={"bundle": str(bundle)},
+            signature=_signature(),
+            pip_requirements=requirements(bundle),
+            metadata={"classes": classes, "card": card},
+        )
+        return f"models:/{made.model_id}"
+
+
+def requirements(bundle: Path) -> list[str]:
+    """The exact versions of what the bundle's code imports, without a local build's suffix (`+cpu`)."""
+    values = _read(bundle / "config.json").get("values", {})
+    packages = REQUIREMENTS + (("timm", "torchvision") if values.get("architecture") == "resnet" else ())
+    return [f"{package}=={installed(package).split('+')[0]}" for package in packages]
+
+
+def register(settings: Settings, model: str, name: str, tags: Mapping[str, str]) -> int:
+    """Make a version of `name` (made too if missing) from what `log_model` returned or from a run's id.
+
+    tags: `EXAM_TAG`, `REASON_TAG` and whatever else shall stand at the version. Returns the version's number.
+    """
+    with connected(settings) as client:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        if model.startswith("models:/"):
+            model_id = model.removeprefix("models:/")
+            run_id = client.get_logged_model(model_id).source_run_id
+        else:
+            run_id = model.removeprefix("runs:/").split("/")[0]
+            outputs = client.get_run(run_id).outputs
+            if outputs is None or not outputs.model_outputs:
+                raise UsageError(f"run {run_id} has no model; log one first")
+            model_id = outputs.model_outputs[-1].model_id
+        made = client.create_model_version(
+            name, f"models:/{model_id}", run_id, tags=dict(tags), model_id=model_id
+        )
+        return int(made.version)
+
+
+def promote(settings: Settings, name: str, version: int) -> None:
+    """Make a version the champion; who was it keeps the alias `previous`. Twice is the same as once."""
+    with connected(settings) as client:
+        holders = _aliases(client, name)
+        champion = holders.get(CHAMPION)
+        if champion == version:
+            return
+        if champion is not None:  # first: in a crash between the two the name still has a champion
+            client.set_registered_model_alias(name, PREVIOUS, str(champion))
+        client.set_registered_model_alias(name, CHAMPION, str(version))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        client.set_model_version_tag(name, str(version), SINCE_TAG, now)
+
+
+def champion(settings: Settings, name: str) -> Card | None:
+    """The champion of a name; None if the name, the alias or the whole store is not there yet."""
+    uri = settings.registry_uri
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        return None
+    with connected(settings) as client:
+        if name not in _names(client):
+            return None
+        return next((card for card in _cards(client, name) if CHAMPION in card.aliases), None)
+
+
+def find(settings: Settings, name: str, which: str = CHAMPION) -> Card:
+    """The version with an alias or number. Raises `UsageError` listing what there is."""
+    cards = history(settings, name)
+    for card in cards:
+        if which in card.aliases or which == str(card.version):
+            return card
+    known = [f"@{alias}" for card in cards for alias in card.aliases] + [f"/{card.version}" for card in cards]
+    sign = "" if which.isdigit() else "@"
+    raise UsageError(
+        f"model {name} has no version {sign}{which}; it has {', '.join(known) or 'no version at all'}"
+    )
+
+
+def history(settings: Settings, name: str) -> list[Card]:
+    """Every version of a name, newest first. Raises `UsageError` for an unknown name, listing the known."""
+    with connected(settings) as client:
+        known = _names(client)
+        if name not in known:
+            there = f"known there: {', '.join(known)}" if known else "there is no model yet"
+            raise UsageError(f"no model is named {name!r} in {settings.registry_uri}; {there}")
+        return _cards(client, name)
+
+
+def names(settings: Settings) -> list[str]:
+    """Every registered name."""
+    with connected(settings) as client:
+        return _names(client)
+
+
+def _names(client: Any) -> list[str]:
+    return sorted(model.name for model in _pages(client.search_registered_models))
+
+
+def _cards(client: Any, name: str) -> list[Card]:
+    holders = _aliases(client, name)
+    versions = _pages(client.search_model_versions, filter_string=f"name = '{name}'")
+    cards = [_card(version, holders) for version in versions]
+    return sorted(cards, key=lambda card: -card.version)
+
+
+def _card(version: Any, holders: Mapping[str, int]) -> Card:
+    number = int(version.version)
+    exam = version.tags.get(EXAM_TAG)
+    return Card(
+        version.name,
+        number,
+        tuple(sorted(alias for alias, holder in holders.items() if holder == number)),
+        Exam.from_json(exam) if exam else None,
+        dict(version.tags),
+        datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+        version.source,
+    )
+
+
+def _aliases(client: Any, name: str) -> dict[str, int]:
+    return {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
+
+
+def _pages(search: Any, **query: Any) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(page_token=token, **query)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    return ModelSignature(
+        Schema([ColSpec("binary", "audio", required=False), ColSpec("string", "path", required=False)]),
+        Schema(
+            [
+                ColSpec("string", "file"),
+                ColSpec("double", "start"),
+                ColSpec("double", "end"),
+                ColSpec("string", "label"),
+                ColSpec("double", "probability"),
+                ColSpec(Array(DataType.double), "probabilities"),
+            ]
+        ),
+        ParamSchema([ParamSpec("windows", "boolean", False), ParamSpec("top_k", "long", 1)]),
+    )
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _forget(mlflow: Any, before: Mapping[str, str | None]) -> None:
+    """MLflow writes what it is set to into the environment, where later settings would find it."""
+    mlflow.set_tracking_uri(before["MLFLOW_TRACKING_URI"])
+    mlflow.set_registry_uri(before["MLFLOW_REGISTRY_URI"])
+    _restore(before)
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _restore(before: Mapping[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -1,0 +1,30 @@
+"""What the study needs from whoever runs its trainings. Twins: `local.LocalRunner`, `cluster.RayRunner`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from escmodels.clips import ClipSet
+
+from .conductor import Conductor
+from .job import Job, JobResult
+
+OnJob = Callable[[Job, JobResult], None]
+
+
+class Runner(Protocol):
+    """Runs trials and jobs. Closing it frees everything it holds, whatever has happened before."""
+
+    def load(self, clips: Mapping[int, ClipSet]) -> None:
+        """The clips of the study by sample rate in Hz; called once, before anything is run."""
+
+    def search(self, conductor: Conductor) -> None:
+        """Run trials until the conductor has no more."""
+
+    def run_jobs(self, jobs: Sequence[Job], on_done: OnJob) -> None:
+        """Run jobs in any order; `on_done` is called in this thread as each ends.
+
+        Raises `Failure` when a job cannot be done; those that were done have been handed over.
+        """
+
+    def close(self) -> None:
+        """Free workers and memory."""

@@ -1,0 +1,308 @@
+"""A study: many trials on one data set under one protocol, in one folder.
+
+runs/STUDY/  study.yaml  space.yaml  splits.json  ledger.sqlite  model/  predict.txt
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from spaces.load import find, load
+from spaces.space import Space, fix, options
+
+import escmodels
+from escmodels.clips import ClipSet
+from escmodels.folds import PROTOCOLS, Split, check
+
+from .conductor import Limits
+from .datasets.dataset import Dataset, open_dataset
+from .datasets.store import allowed_sources, prepare
+from .errors import Failure, Leakage, UsageError
+from .exam import ExamPlan
+from .ledger import Ledger
+from .projection import StudyFacts
+from .settings import Settings
+from .suggest import Proposer
+from .suggest import check as check_space
+from .trial import Plan
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
+RATE = "data.sample_rate"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What was asked of a study; kept in its study.yaml. What may change between sessions is not here."""
+
+    data: str  # path of the data set
+    format: str | None = None
+    subset: str | None = None
+    source_regex: str | None = None
+    skip_bad: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # --set knob=value
+    epochs: int | None = None  # instead of the space's own
+    seed: int = 0
+    sampler: str = "tpe"
+    protocol: str = "rotating"
+    trials: int = 20
+    hours: float | None = None
+    pruner: str = "asha"
+    eta: float = 2.0
+    finalists: int = 3
+    exam_seeds: int = 1
+    model: str | None = None  # registered name; None: the data set's
+
+    def __post_init__(self) -> None:
+        self.limits()  # refuses what cannot be
+        if self.finalists < 1 or self.exam_seeds < 1:
+            raise ValueError(
+                f"finalists and seeds must be at least 1, got {self.finalists} and {self.exam_seeds}"
+            )
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"unknown protocol {self.protocol!r}, known: {sorted(PROTOCOLS)}")
+
+    def limits(self) -> Limits:
+        """The limits of the search."""
+        return Limits(self.trials, self.hours, self.pruner, self.eta)
+
+
+def code_fingerprint() -> str:
+    """16 hex digits of everything that decides what a training computes: escmodels' source and torch."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for path in sorted(Path(escmodels.__path__[0]).glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Study:
+    """An opened study. Build it with `create` or `reopen`."""
+
+    def __init__(self, folder: Path, spec: Spec, space: Space, dataset: Dataset, space_file: Path) -> None:
+        self.folder, self.spec, self.space, self.dataset = folder, spec, space, dataset
+        self.space_file = space_file
+        self.epochs = spec.epochs or space.epochs
+        self.code = code_fingerprint()
+        self.clips: dict[int, ClipSet] = {}
+        self.data = ""  # fingerprint of the data set, once its clips are open
+
+    # data
+
+    @property
+    def rates(self) -> list[int]:
+        """The sample rates that recipes of the space use, in Hz."""
+        from escmodels.recipe import DataConfig
+
+        return sorted(
+            {DataConfig().sample_rate if rate is None else int(rate) for rate in options(self.space, RATE)}
+        )
+
+    def open_clips(self, settings: Settings, progress: Progress) -> None:
+        """Decode what is not decoded yet, open the waveforms, check every split for leaks.
+
+        Raises `Failure` naming undecodable files, `Leakage` for a source on both sides of a split.
+        """
+        for rate in self.rates:
+            store = prepare(self.dataset, rate, settings.cache, progress)
+            self.clips[rate] = store.clips
+        self.dataset, self.data = store.dataset, store.fingerprint  # without what --skip-bad left out
+        clips, allowed = self.labels, allowed_sources(self.dataset)
+        for split in self.splits:
+            try:
+                check(split, clips, allowed)
+            except ValueError as error:
+                raise Leakage(f"{self.dataset.name}: {error}") from error
+
+    @property
+    def labels(self) -> ClipSet:
+        """The clips at any rate: for labels, folds and sources."""
+        return next(iter(self.clips.values()))
+
+    @cached_property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits of the protocol, in the order in which trials run them."""
+        try:
+            return PROTOCOLS[self.spec.protocol](self.labels.folds.tolist())
+        except ValueError as error:
+            raise Failure(f"{self.dataset.name}: {error}") from error
+
+    # plans
+
+    def plan(self) -> Plan:
+        """What trials share; without test rows."""
+        return Plan(tuple(split.for_search() for split in self.splits), self.epochs, self.spec.seed)
+
+    def exam_plan(self, seeds: int) -> ExamPlan:
+        """What the exam shares."""
+        numbers = tuple(range(self.spec.seed, self.spec.seed + seeds))
+        return ExamPlan(self.splits, self.epochs, numbers, self.spec.protocol, self.data, self.code)
+
+    def proposer(self) -> Proposer:
+        """The sampler of this study."""
+        return Proposer(self.space, seed=self.spec.seed, sampler=self.spec.sampler)
+
+    def facts(self) -> StudyFacts:
+        """What its runs in a tracker have in common."""
+        asked = {
+            name: value for name, value in dataclasses.asdict(self.spec).items() if value not in (None, {})
+        }
+        return StudyFacts(
+            self.folder.name,
+            self.dataset.name,
+            self.data,
+            self.spec.protocol,
+            {split.number: _folds(split) for split in self.splits},
+            tuple(split.number for split in self.splits),
+            self.dataset.synthetic,
+            asked | {"space": self.space.name, "epochs": self.epochs, "code": self.code},
+        )
+
+    @property
+    def model_name(self) -> str:
+        """The name under which its winner is registered."""
+        return self.spec.model or self.dataset.name
+
+    @property
+    def ledger_path(self) -> Path:
+        """The file of the ledger."""
+        return self.folder / "ledger.sqlite"
+
+    def ledger(self) -> Ledger:
+        """A connection to the ledger, made where it is missing."""
+        return Ledger(self.ledger_path, create=True)
+
+    # folder
+
+    def write(self) -> None:
+        """Make the folder of a new study. Needs the clips to be open, so that bad data leave none behind."""
+        self.folder.mkdir(parents=True)
+        (self.folder / "space.yaml").write_bytes(self.space_file.read_bytes())
+        recorded = dataclasses.asdict(self.spec) | {
+            "fixed": dict(self.spec.fixed),
+            "space": self.space.name,
+            "data_fingerprint": self.data,
+            "skipped": {name: reason for name, reason in self.dataset.skipped},
+            "code_fingerprint": self.code,
+        }
+        splits = {
+            "protocol": self.spec.protocol,
+            "official_folds": self.dataset.official_folds,
+            "splits": [{"split": split.number, **_folds(split)} for split in self.splits],
+            "folds": dict(zip(self.labels.names, self.labels.folds.tolist(), strict=True)),
+        }
+        (self.folder / "splits.json").write_text(json.dumps(splits, indent=1), encoding="utf-8")
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(recorded, sort_keys=False), encoding="utf-8")
+
+
+def _folds(split: Split) -> dict[str, Any]:
+    return {
+        "train_folds": list(split.train_folds),
+        "valid_fold": split.valid_fold,
+        "test_fold": split.test_fold,
+    }
+
+
+def create(spec: Spec, space_path: str, settings: Settings, name: str | None) -> Study:
+    """Begin a study: checks the space and the data set's layout. Its folder is made by `Study.write`.
+
+    name: None for the next free one. Raises `UsageError` for a taken name, a bad space, or missing data.
+    """
+    source = _space_file(space_path)
+    space = _load_space(source, spec.fixed)
+    dataset = _open_dataset(spec)
+    if name is None:
+        stem = f"{space.name}-{dataset.name}" if space.name != dataset.name else space.name
+        name = next(
+            free for number in range(1, 10**6) if not settings.study(free := f"{stem}-{number}").exists()
+        )
+    if not NAME.fullmatch(name):
+        raise UsageError(f"study name {name!r} must be letters, digits, dots, dashes and underscores")
+    folder = settings.study(name)
+    if folder.exists():
+        raise UsageError(
+            f"study {name} exists at {folder}: go on with 'escsearch resume {name}' or choose another --study"
+        )
+    return Study(folder, dataclasses.replace(spec, data=str(dataset.root)), space, dataset, source)
+
+
+def reopen(name: str, settings: Settings, **changes: Any) -> Study:
+    """Open a study that was begun. `changes` replace what was asked (trials, hours ...).
+
+    Raises `UsageError` where there is none, `Failure` where its folder is damaged.
+    """
+    folder = settings.study(name)
+    if not (folder / "study.yaml").is_file():
+        known = sorted(path.parent.name for path in settings.home.glob("*/study.yaml"))
+        raise UsageError(f"no study {name!r} at {settings.home}; known: {', '.join(known) or 'none'}")
+    try:
+        recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
+        names = {item.name for item in dataclasses.fields(Spec)}
+        spec = Spec(**{key: value for key, value in recorded.items() if key in names})
+    except (yaml.YAMLError, TypeError, AttributeError) as error:
+        raise Failure(f"{folder / 'study.yaml'} cannot be read: {' '.join(str(error).split())}") from error
+    spec = dataclasses.replace(spec, **{key: value for key, value in changes.items() if value is not None})
+    source = folder / "space.yaml"
+    space = _load_space(source, spec.fixed, name=recorded["space"])
+    return Study(folder, spec, space, _open_dataset(spec), source)
+
+
+def check_unchanged(study: Study) -> None:
+    """Raises `Failure` when data or numeric code are not what the study began with: results would not mix."""
+    recorded = yaml.safe_load((study.folder / "study.yaml").read_text(encoding="utf-8"))
+    if recorded["data_fingerprint"] != study.data:
+        raise Failure(
+            f"the data at {study.dataset.root} have changed since study {study.folder.name} began "
+            f"({recorded['data_fingerprint']} then, {study.data} now); restore them or begin a new study"
+        )
+    if recorded["code_fingerprint"] != study.code:
+        raise Failure(
+            f"escsearch or torch have changed since study {study.folder.name} began "
+            f"({recorded['code_fingerprint']} then, {study.code} now); use that version or begin a new study"
+        )
+
+
+def update(study: Study) -> None:
+    """Write changed limits into study.yaml."""
+    path = study.folder / "study.yaml"
+    recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    recorded |= dataclasses.asdict(study.spec)
+    path.write_text(yaml.safe_dump(recorded, sort_keys=False), encoding="utf-8")
+
+
+def _space_file(path: str) -> Path:
+    try:
+        return Path(find(path))
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _load_space(path: Path, fixed: Mapping[str, Any], name: str | None = None) -> Space:
+    try:
+        space = load(path)
+        for knob, value in fixed.items():
+            space = fix(space, knob, value)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    check_space(space)
+    return dataclasses.replace(space, name=name) if name else space
+
+
+def _open_dataset(spec: Spec) -> Dataset:
+    return open_dataset(
+        spec.data,
+        format=spec.format,
+        subset=spec.subset,
+        source_regex=spec.source_regex,
+        seed=spec.seed,
+        skip_bad=spec.skip_bad,
+    )

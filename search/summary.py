@@ -1,0 +1,135 @@
+"""What a finished study says: the boxed summary, the same as JSON, the next commands."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from escmodels.scores import Exam
+
+from .ledger import TrialRow
+from .progress import clock, label
+from .run import Outcome, example_clip, own_command, relative
+from .settings import Settings
+from .study import Study
+
+PROTOCOLS = {"rotating": "rotating (tuned CV: each test fold served as validation in another split)"}
+
+
+def result_line(exam: Exam) -> str:
+    """The figure of an exam with all that has to stand beside it."""
+    folds = " ".join(f"{fold:.3f}" for fold in exam.folds)
+    return (
+        f"accuracy {exam.mean:.3f}, 95 % interval {exam.low:.3f} to {exam.high:.3f}, folds {folds}, "
+        f"macro F1 {exam.macro_f1:.3f}, optimism gap {exam.gap:+.3f}"
+    )
+
+
+def next_commands(study: Study, settings: Settings, promoted: bool) -> list[str]:
+    """Commands that can be pasted into the shell that ran this one."""
+    me = own_command()
+    place = _place(settings)
+    clip = shlex.quote(relative(example_clip(study)))
+    commands = []
+    if promoted:
+        commands.append(f"{me} predict models:/{study.model_name}@champion {clip}{place}")
+        commands.append(f"{me} models {study.model_name}{place}")
+    commands.append(f"{me} status {study.folder.name}{place}")
+    commands.append(f"{me} ui{place}")
+    return commands
+
+
+def _place(settings: Settings) -> str:
+    """The flags that lead another command to the same place."""
+    flags = {
+        "home": str(settings.home),
+        "tracking_uri": settings.tracking_uri,
+        "registry_uri": settings.registry_uri,
+    }
+    return "".join(
+        f" --{key.replace('_', '-')} {shlex.quote(relative(value) if key == 'home' else value)}"
+        for key, value in flags.items()
+        if settings.origins[key].startswith("flag")
+    )
+
+
+def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
+    """(title, text) of the final box."""
+    study = outcome.study
+    seconds = sum(outcome.seconds.values())
+    states = ", ".join(
+        f"{outcome.count(s)} {s}" for s in ("complete", "pruned", "failed") if outcome.count(s)
+    )
+    data = f"{study.dataset.name}{' (synthetic sounds)' if study.dataset.synthetic else ''}"
+    lines = [
+        f"data      {data}: {len(study.labels)} clips, {len(study.labels.classes)} classes, "
+        f"{len(study.splits)} folds, fingerprint {study.data}",
+        f"search    {len(outcome.trials)} trials ({states}) in {clock(outcome.seconds.get('search', 0.0))}; "
+        f"{outcome.epochs_spent} of {outcome.epochs_full} epochs of a full search"
+        + (f", {1 - outcome.epochs_spent / outcome.epochs_full:.0%} saved" if outcome.epochs_full else ""),
+    ]
+    if outcome.exams:
+        lines += _exam_lines(outcome.exams)
+    if outcome.shipped:
+        lines.append(_shipped_line(outcome))
+    if outcome.backlog:
+        lines.append(f"MLflow    {outcome.backlog} changes still wait: escsearch sync {study.folder.name}")
+    stages = ", ".join(f"{name} {clock(value)}" for name, value in outcome.seconds.items())
+    lines.append(f"time      {clock(seconds)} ({stages})")
+    lines += ["", "next"]
+    promoted = outcome.shipped is not None and (outcome.shipped.champion or outcome.shipped.version is None)
+    lines += [f"  {command}" for command in next_commands(study, settings, promoted)]
+    return f"study {study.folder.name}", "\n".join(lines)
+
+
+def _exam_lines(exams: Sequence[tuple[TrialRow, Exam]]) -> list[str]:
+    winner, exam = exams[0]
+    lines = [
+        f"winner    {label(winner)}: objective {exam.validation:.3f} (mean of the validation folds)",
+        f"exam      {result_line(exam)}",
+        f"          protocol {PROTOCOLS.get(exam.protocol, exam.protocol)}; seeds {list(exam.seeds)}; "
+        f"best of {exam.trials} trials",
+    ]
+    for row, other in exams[1:]:
+        lines.append(
+            f"also      {label(row)}: objective {other.validation:.3f}, exam {other.mean:.3f} "
+            f"[{other.low:.3f}, {other.high:.3f}]"
+        )
+    return lines
+
+
+def _shipped_line(outcome: Outcome) -> str:
+    shipped = outcome.shipped
+    assert shipped is not None
+    if shipped.champion:
+        return f"model     models:/{shipped.name}@champion is version {shipped.version}: {shipped.reason}"
+    return f"model     not promoted: {shipped.reason}"
+
+
+def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
+    """The same for a script."""
+    study = outcome.study
+    shipped = outcome.shipped
+    promoted = shipped is not None and shipped.champion
+    return {
+        "study": study.folder.name,
+        "folder": str(study.folder),
+        "data": {"name": study.dataset.name, "fingerprint": study.data, "synthetic": study.dataset.synthetic},
+        "trials": {state: outcome.count(state) for state in ("complete", "pruned", "failed", "waiting")},
+        "exams": [
+            {"trial": row.number, "values": row.values, **json.loads(exam.to_json()), "gap": exam.gap}
+            for row, exam in outcome.exams
+        ],
+        "model": None
+        if shipped is None
+        else {
+            "name": shipped.name,
+            "version": shipped.version,
+            "champion": shipped.champion,
+            "reason": shipped.reason,
+        },
+        "epochs": {"spent": outcome.epochs_spent, "full": outcome.epochs_full},
+        "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
+        "backlog": outcome.backlog,
+        "next": next_commands(study, settings, promoted),
+    }

@@ -1,0 +1,100 @@
+"""What a place that shows runs has to offer, and its twin in memory.
+
+Runs are addressed by our own keys, never by the tracker's: opening a key twice opens one run, and a point
+that arrives twice counts once, so that a projection may repeat itself after a crash.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+STATUSES = ("RUNNING", "FINISHED", "KILLED", "FAILED")
+
+
+class TrackerDown(Exception):
+    """The tracker cannot be reached at the moment. Nothing is lost: the ledger keeps what was not sent."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one metric. `time` in milliseconds since 1970 is part of its identity."""
+
+    metric: str
+    value: float
+    step: int
+    time: int
+
+
+class Tracker(Protocol):
+    """All methods may raise `TrackerDown`; they may then be called again with the same arguments."""
+
+    def open(
+        self, key: str, name: str, parent: str | None, tags: Mapping[str, str], params: Mapping[str, object]
+    ) -> None:
+        """Make sure that the run exists and carries these tags and params. Params never change."""
+
+    def log(self, key: str, points: Sequence[Point]) -> None:
+        """Add points to an open run."""
+
+    def attach(self, key: str, name: str, content: bytes) -> None:
+        """Put a file (a picture, a table) on a run."""
+
+    def close(self, key: str, status: str, time: int) -> None:
+        """Set the status of a run (one of `STATUSES`); `time` of its end in milliseconds since 1970."""
+
+    def drop(self, key: str) -> None:
+        """Remove a run that was cut off: another attempt takes its place under another key."""
+
+
+@dataclass
+class MemoryRun:
+    """A run as the memory twin keeps it."""
+
+    name: str
+    parent: str | None
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    points: set[Point] = field(default_factory=set)
+    files: dict[str, bytes] = field(default_factory=dict)
+    status: str = "RUNNING"
+
+
+class MemoryTracker:
+    """The twin: obeys the same laws, forgets at the end of the process."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, MemoryRun] = {}
+        self.down = False  # tests take it away for a while
+
+    def _check(self) -> None:
+        if self.down:
+            raise TrackerDown("taken away")
+
+    def open(
+        self, key: str, name: str, parent: str | None, tags: Mapping[str, str], params: Mapping[str, object]
+    ) -> None:
+        """See `Tracker.open`."""
+        self._check()
+        run = self.runs.setdefault(key, MemoryRun(name, parent))
+        run.tags |= tags
+        run.params |= {name: str(value) for name, value in params.items()}
+
+    def log(self, key: str, points: Sequence[Point]) -> None:
+        """See `Tracker.log`."""
+        self._check()
+        self.runs[key].points |= set(points)
+
+    def attach(self, key: str, name: str, content: bytes) -> None:
+        """See `Tracker.attach`."""
+        self._check()
+        self.runs[key].files[name] = content
+
+    def close(self, key: str, status: str, time: int) -> None:
+        """See `Tracker.close`."""
+        self._check()
+        self.runs[key].status = status
+
+    def drop(self, key: str) -> None:
+        """See `Tracker.drop`."""
+        self._check()
+        self.runs.pop(key, None)

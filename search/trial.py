@@ -1,0 +1,129 @@
+"""One trial: a recipe trained on the splits of a study, one after the other.
+
+Runs in a worker (or in process) and knows neither Ray nor files: what it has to say goes through `report`,
+and whoever wants it to stop raises from there. A trial sees train and validation rows only.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from escmodels.fit import Diverged, EpochScore, Fitted, fit
+
+from escmodels.clips import ClipSet
+from escmodels.folds import SearchSplit
+from escmodels.recipe import parse
+from escmodels.scores import accuracy, log_loss
+
+ClipsAt = Callable[[int], ClipSet]  # sample rate in Hz -> the clips of the study at that rate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all trials of a study share."""
+
+    splits: tuple[SearchSplit, ...]  # in the order in which every trial runs them
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial handed to a worker; `finished` are the splits that it need not train again."""
+
+    trial: int
+    values: Mapping[str, Any]
+    finished: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """The end of a fold run on the validation clips of its split."""
+
+    score: float  # accuracy
+    loss: float
+    predictions: bytes  # int16 class of every validation clip
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """One epoch of one split, or the end of the trial for a reason of its own (`failed`)."""
+
+    trial: int
+    split: int = 0
+    epoch: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    result: FoldResult | None = None  # with the last epoch of a split
+    failed: str = ""
+
+
+def run_trial(
+    assignment: Assignment,
+    plan: Plan,
+    clips_at: ClipsAt,
+    report: Callable[[Report], None],
+    device: str = "cpu",
+) -> None:
+    """Train the splits that are not finished. A recipe that cannot train is reported, not raised."""
+    trial = assignment.trial
+    try:
+        recipe = parse(assignment.values)
+        clips = clips_at(recipe.data.sample_rate)
+        for split in plan.splits:
+            if split.number not in assignment.finished:
+                _run_split(trial, recipe, split, plan, clips, report, device)
+    except Diverged as error:
+        report(Report(trial, failed=f"diverged: {error}"))
+    except (ValueError, RuntimeError) as error:  # a net that does not fit its input, out of memory
+        report(Report(trial, failed=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
+
+
+def _run_split(
+    trial: int,
+    recipe: Any,
+    split: SearchSplit,
+    plan: Plan,
+    clips: ClipSet,
+    report: Callable[[Report], None],
+    device: str,
+) -> None:
+    began = time.perf_counter()
+    train, valid = clips.subset(split.train), clips.subset(split.valid)
+    last: list[EpochScore] = []
+
+    def on_epoch(score: EpochScore) -> None:
+        if score.epoch < plan.epochs:  # the last epoch is reported together with the result
+            report(Report(trial, split.number, score.epoch, _metrics(score)))
+        last[:] = [score]
+
+    fitted = fit(recipe, train, valid, epochs=plan.epochs, seed=plan.seed, device=device, on_epoch=on_epoch)
+    result = _result(fitted, valid, time.perf_counter() - began)
+    report(Report(trial, split.number, plan.epochs, _metrics(last[0]), result))
+
+
+def _metrics(score: EpochScore) -> dict[str, float]:
+    metrics = {"train_loss": score.train_loss, "lr": score.lr, "seconds": score.seconds}
+    if score.valid_accuracy is not None and score.valid_loss is not None:
+        metrics |= {"valid_loss": score.valid_loss, "valid_accuracy": score.valid_accuracy}
+    return metrics
+
+
+def _result(fitted: Fitted, valid: ClipSet, seconds: float) -> FoldResult:
+    probabilities = fitted.valid_probabilities
+    assert probabilities is not None
+    predictions = probabilities.argmax(axis=1)
+    return FoldResult(
+        accuracy(predictions, valid.labels),
+        log_loss(probabilities, valid.labels),
+        predictions.astype(np.int16).tobytes(),
+        seconds,
+    )
+
+
+def use_threads(threads: int) -> None:
+    """Threads of this process for the numeric work. Set at every start: a reused worker keeps the old number."""
+    torch.set_num_threads(threads)

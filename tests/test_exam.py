@@ -1,0 +1,146 @@
+"""Laws of the exam, with a runner that trains nothing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from escmodels.clips import ClipSet
+from escmodels.folds import rotating
+from search.errors import Failure
+from search.exam import ExamPlan, finalists, hold, settled_epochs
+from search.job import JobResult
+from search.ledger import Ledger
+
+FOLDS, CLIPS = 4, 24
+
+
+@pytest.fixture
+def clips():
+    rows = np.arange(CLIPS)
+    return ClipSet(
+        samples=np.full(CLIPS * 4, 1000, np.int16),
+        starts=rows * 4,
+        lengths=np.full(CLIPS, 4),
+        labels=rows % 2,
+        folds=rows % FOLDS + 1,
+        sources=rows,
+        names=tuple(f"c{row}" for row in rows),
+        classes=("a", "b"),
+        sample_rate=8000,
+    )
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.sqlite", create=True)
+    for trial, objective in enumerate((0.6, 0.9, 0.9, 0.7)):
+        ledger.open_trial(trial, {"x": trial})
+        facts = {"trial": trial, "phase": "search", "split": 1, "seed": 0}
+        for epoch in (1, 2):
+            ledger.log_epoch(f"k{trial}", epoch, {"valid_accuracy": objective}, **facts)
+        ledger.finish_fold(f"k{trial}", score=objective, loss=1.0, epochs=2, seconds=1.0, predictions=b"")
+        ledger.close_trial(trial, "complete", objective)
+    ledger.open_trial(4, {"x": 4})
+    ledger.close_trial(4, "pruned", None, "behind")
+    yield ledger
+    ledger.close()
+
+
+class Oracle:
+    """A runner whose models are right about `share` of the clips of every test fold; it remembers its jobs."""
+
+    def __init__(self, clips, stop_after=None):
+        self.clips, self.stop_after, self.jobs = clips, stop_after, []
+
+    def run_jobs(self, jobs, on_done):
+        for job in jobs:
+            if len(self.jobs) == self.stop_after:
+                raise KeyboardInterrupt
+            self.jobs.append(job)
+            labels = self.clips.labels[list(job.test)].copy()
+            labels[0] = 1 - labels[0]  # one wrong in every test fold
+            probabilities = np.where(np.arange(2) == labels[:, None], 0.9, 0.1).astype(np.float32)
+            on_done(job, JobResult((2.0, 1.0), 1.0, probabilities, {}))
+
+
+def plan(clips, seeds=(0,)):
+    return ExamPlan(rotating(clips.folds.tolist()), 2, seeds, "rotating", "data", "code")
+
+
+def test_finalists_are_the_best_complete_trials_and_the_earlier_among_equals(ledger):
+    assert [row.number for row in finalists(ledger, 3)] == [1, 2, 3]
+
+
+def test_without_a_complete_trial_there_is_no_exam(tmp_path):
+    with pytest.raises(Failure, match="no trial of this study is complete"):
+        finalists(Ledger(tmp_path / "new.sqlite", create=True), 3)
+
+
+def test_every_test_fold_is_scored_once_and_never_trained_on(ledger, clips):
+    runner = Oracle(clips)
+    ((row, exam),) = hold(ledger, runner, clips, plan(clips), 1)
+    assert row.number == 1
+    assert sorted(np.concatenate([job.test for job in runner.jobs]).tolist()) == list(range(CLIPS))
+    for job in runner.jobs:
+        assert not set(job.train) & set(job.test)
+        assert sorted([*job.train, *job.test]) == list(range(CLIPS))  # train + validation
+    assert exam.mean == pytest.approx(1 - FOLDS / CLIPS)
+    assert exam.folds == pytest.approx((5 / 6,) * FOLDS)
+    assert exam.gap == pytest.approx(0.9 - exam.mean)
+    assert exam.trials == 5
+
+
+def test_the_winner_is_known_before_a_test_fold_is_opened(ledger, clips):
+    (first, _), (second, _) = hold(ledger, Oracle(clips), clips, plan(clips), 2)
+    assert (first.number, second.number) == (1, 2)  # by objective, whatever their exams say
+
+
+def test_an_exam_cut_short_goes_on_and_scores_no_test_fold_twice(ledger, clips):
+    with pytest.raises(KeyboardInterrupt):
+        hold(ledger, Oracle(clips, stop_after=3), clips, plan(clips), 1)
+    rest = Oracle(clips)
+    hold(ledger, rest, clips, plan(clips), 1)
+    assert len(rest.jobs) == FOLDS - 3
+    assert len(ledger.folds(1, "exam")) == FOLDS
+
+
+def test_seeds_are_trained_each_and_recorded(ledger, clips):
+    runner = Oracle(clips)
+    ((_, exam),) = hold(ledger, runner, clips, plan(clips, seeds=(0, 1)), 1)
+    assert exam.seeds == (0, 1)
+    assert len(runner.jobs) == 2 * FOLDS
+
+
+def test_the_record_holds_confusion_and_figures(ledger, clips):
+    hold(ledger, Oracle(clips), clips, plan(clips), 1)
+    record = ledger.fact("exam/1")
+    assert np.sum(record["confusion"]) == CLIPS
+    assert np.trace(record["confusion"]) == CLIPS - FOLDS
+    assert json.loads(json.dumps(record["exam"]))["protocol"] == "rotating"
+
+
+def test_progress_counts_fold_runs(ledger, clips):
+    seen = []
+    hold(ledger, Oracle(clips), clips, plan(clips), 1, lambda done, total: seen.append((done, total)))
+    assert seen == [(done, FOLDS) for done in range(FOLDS + 1)]
+
+
+def test_the_full_length_is_kept_when_the_curve_rises():
+    assert settled_epochs([np.linspace(0.1, 0.9, 20)] * 5, clips=400) == 20
+
+
+def test_a_lucky_early_peak_within_the_noise_is_not_believed():
+    curve = np.full(20, 0.80)
+    curve[7] = 0.84
+    assert settled_epochs([curve] * 5, clips=400) == 20
+
+
+def test_a_clear_early_peak_is_believed():
+    curve = np.concatenate([np.linspace(0.3, 0.9, 10), np.linspace(0.9, 0.5, 10)])
+    assert 9 <= settled_epochs([curve] * 5, clips=400) <= 12
+
+
+def test_one_or_two_epochs_are_enough_for_a_decision():
+    assert settled_epochs([[0.5]], clips=10) == 1
+    assert settled_epochs([[0.5, 0.6]], clips=10) == 2

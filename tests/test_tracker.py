@@ -1,0 +1,283 @@
+"""What every tracker must do, and what the projection makes of a ledger."""
+
+import time
+
+import pytest
+
+from search.errors import Failure, UsageError
+from search.ledger import Ledger
+from search.mlflow_tracker import MlflowTracker, check_reachable
+from search.projection import Projector, StudyFacts
+from search.settings import resolve
+from search.tracker import MemoryTracker, Point, TrackerDown
+
+
+class Behaves:
+    """What every tracker must do. Inherit, give a `tracker` fixture and a `read` method."""
+
+    def read(self, tracker, key):
+        """(name, parent key, tags, params, {(metric, step): value}, status) or None."""
+        raise AssertionError("give a read method")
+
+    def test_opening_twice_makes_one_run_with_all_tags(self, tracker):
+        tracker.open("once", "n", None, {"a": "1"}, {"optim.lr": 0.1})
+        tracker.open("once", "n", None, {"b": "2"}, {"optim.lr": 0.1})
+        name, _, tags, params, _, status = self.read(tracker, "once")
+        assert (name, params, status) == ("n", {"optim.lr": "0.1"}, "RUNNING")
+        assert tags.items() >= {"a": "1", "b": "2"}.items()
+
+    def test_points_come_back_by_step_and_repeated_ones_count_once(self, tracker):
+        tracker.open("points", "n", None, {}, {})
+        points = [Point("valid_accuracy", 0.4, 1, 1000), Point("valid_accuracy", 0.6, 2, 2000)]
+        tracker.log("points", points)
+        tracker.log("points", points)
+        assert self.read(tracker, "points")[4] == {("valid_accuracy", 1): [0.4], ("valid_accuracy", 2): [0.6]}
+
+    def test_more_points_than_one_request_takes(self, tracker):
+        tracker.open("many", "n", None, {}, {})
+        tracker.log("many", [Point("m", step / 4, step, 1000) for step in range(1203)])
+        assert len(self.read(tracker, "many")[4]) == 1203
+
+    def test_children_know_their_parent(self, tracker):
+        tracker.open("parent", "p", None, {}, {})
+        tracker.open("child", "c", "parent", {}, {})
+        assert self.read(tracker, "child")[1] == "parent"
+
+    def test_a_closed_run_has_its_status(self, tracker):
+        tracker.open("closed", "n", None, {}, {})
+        tracker.close("closed", "KILLED", 5000)
+        assert self.read(tracker, "closed")[5] == "KILLED"
+
+    def test_a_dropped_run_is_gone_and_dropping_again_is_harmless(self, tracker):
+        tracker.open("dropped", "n", None, {}, {})
+        tracker.drop("dropped")
+        tracker.drop("dropped")
+        assert self.read(tracker, "dropped") is None
+
+    def test_a_file_can_be_attached(self, tracker):
+        tracker.open("file", "n", None, {}, {})
+        tracker.attach("file", "curve.txt", b"0 1 2")
+        assert self.file(tracker, "file", "curve.txt") == b"0 1 2"
+
+
+class TestMemory(Behaves):
+    @pytest.fixture
+    def tracker(self):
+        return MemoryTracker()
+
+    def read(self, tracker, key):
+        if (run := tracker.runs.get(key)) is None:
+            return None
+        points = {}
+        for point in run.points:
+            points.setdefault((point.metric, point.step), []).append(point.value)
+        return run.name, run.parent, run.tags, run.params, points, run.status
+
+    def file(self, tracker, key, name):
+        return tracker.runs[key].files[name]
+
+
+@pytest.fixture(scope="module")
+def sqlite_tracker(tmp_path_factory):
+    """One store for the module: making the database takes seconds."""
+    settings = resolve({"home": str(tmp_path_factory.mktemp("home"))}, environment={})
+    return MlflowTracker(settings, "test")
+
+
+@pytest.mark.slow
+class TestMlflowOnSqlite(Behaves):
+    @pytest.fixture
+    def tracker(self, sqlite_tracker):
+        return sqlite_tracker
+
+    def read(self, tracker, key):
+        run_id = tracker.run_id(key)
+        if run_id is None:
+            return None
+        run = tracker._client.get_run(run_id)
+        points = {}
+        for metric in run.data.metrics:
+            for point in tracker._client.get_metric_history(run_id, metric):
+                points.setdefault((metric, point.step), []).append(point.value)
+        parent = run.data.tags.get("mlflow.parentRunId")
+        parent_key = tracker._client.get_run(parent).data.tags["esc.key"] if parent else None
+        return run.info.run_name, parent_key, run.data.tags, run.data.params, points, run.info.status
+
+    def file(self, tracker, key, name):
+        path = tracker._client.download_artifacts(tracker.run_id(key), name)
+        with open(path, "rb") as file:
+            return file.read()
+
+    def test_a_new_tracker_finds_the_runs_of_an_old_one(self, tracker, tmp_path_factory):
+        tracker.open("found", "n", None, {}, {})
+        settings = resolve({"tracking_uri": tracker._uri}, environment={})
+        assert MlflowTracker(settings, "test").run_id("found") == tracker.run_id("found")
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "https://localhost:9"])
+def test_a_server_that_is_not_there_is_named_in_one_sentence(uri):
+    with pytest.raises(Failure, match=f"does not answer at {uri}"):
+        check_reachable(uri)
+
+
+def test_a_folder_is_refused_as_a_tracking_uri(tmp_path):
+    with pytest.raises(UsageError, match="use sqlite"):
+        check_reachable(str(tmp_path))
+
+
+# the projection
+
+STUDY = StudyFacts(
+    name="s",
+    data_name="toy",
+    data="f00d",
+    protocol="rotating",
+    splits={n: {"train_folds": [3], "valid_fold": n % 3 + 1, "test_fold": n} for n in (1, 2, 3)},
+    order=(1, 2, 3),
+    synthetic=True,
+    params={"trials": 4},
+)
+FACTS = {"trial": 0, "phase": "search", "seed": 0}
+METRICS = {"train_loss": 1.0, "valid_loss": 1.0, "valid_accuracy": 0.5, "lr": 0.1}
+RESULT = {"score": 0.5, "loss": 1.0, "epochs": 2, "seconds": 1.0, "predictions": b"\0\0"}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.sqlite", create=True)
+    yield ledger
+    ledger.close()
+
+
+def work(ledger, splits=(1, 2, 3)):
+    ledger.open_trial(0, {"architecture": "mel_cnn", "optim.lr": 0.1})
+    for split in splits:
+        for epoch in (1, 2):
+            ledger.log_epoch(f"k{split}", epoch, METRICS, split=split, **FACTS)
+        ledger.finish_fold(f"k{split}", **RESULT)
+
+
+def project(ledger, tracker):
+    return Projector(ledger, tracker, STUDY, "test").catch_up()
+
+
+def test_the_tree_is_study_trial_fold(ledger):
+    tracker = MemoryTracker()
+    work(ledger)
+    ledger.close_trial(0, "complete", 0.5)
+    project(ledger, tracker)
+    levels = {key: (run.tags["esc.level"], run.parent, run.status) for key, run in tracker.runs.items()}
+    assert levels == {
+        "s@f00d": ("study", None, "RUNNING"),
+        "s@f00d/t000": ("trial", "s@f00d", "FINISHED"),
+        **{f"s@f00d/t000/s{split}/a1": ("fold", "s@f00d/t000", "FINISHED") for split in (1, 2, 3)},
+    }
+    trial = tracker.runs["s@f00d/t000"]
+    assert trial.params == {"architecture": "mel_cnn", "optim.lr": "0.1"}
+    assert "curves.png" in trial.files
+    assert {point.step for point in trial.points if point.metric == "mean_valid_accuracy"} == {1, 2, 3}
+    assert [point.value for point in trial.points if point.metric == "objective"] == [0.5]
+    fold = tracker.runs["s@f00d/t000/s2/a1"]
+    assert {(p.metric, p.step) for p in fold.points} == {(name, epoch) for name in METRICS for epoch in (1, 2)}
+
+
+def test_projecting_everything_twice_changes_nothing(ledger):
+    once, twice = MemoryTracker(), MemoryTracker()
+    work(ledger)
+    ledger.close_trial(0, "complete", 0.5)
+    project(ledger, once)
+    project(ledger, twice)
+    ledger.acknowledge("test", 0)  # as if the cursor had not been written before a crash
+    project(ledger, twice)
+    assert once.runs == twice.runs
+
+
+def test_bit_by_bit_is_the_same_as_all_at_once(ledger, tmp_path):
+    steady, late = MemoryTracker(), MemoryTracker()
+    projector = Projector(ledger, steady, STUDY, "steady")
+    ledger.open_trial(0, {"architecture": "mel_cnn", "optim.lr": 0.1})
+    for split in (1, 2, 3):
+        for epoch in (1, 2):
+            ledger.log_epoch(f"k{split}", epoch, METRICS, split=split, **FACTS)
+            projector.catch_up()
+        ledger.finish_fold(f"k{split}", **RESULT)
+        projector.catch_up()
+    ledger.close_trial(0, "complete", 0.5)
+    projector.catch_up()
+    Projector(ledger, late, STUDY, "late").catch_up()
+    assert steady.runs == late.runs
+
+
+def test_an_outage_loses_and_doubles_nothing(ledger):
+    tracker, undisturbed = MemoryTracker(), MemoryTracker()
+    projector = Projector(ledger, tracker, STUDY, "test")
+    work(ledger, splits=(1,))
+    projector.catch_up()
+    tracker.down = True
+    for split in (2, 3):
+        for epoch in (1, 2):
+            ledger.log_epoch(f"k{split}", epoch, METRICS, split=split, **FACTS)
+        ledger.finish_fold(f"k{split}", **RESULT)
+        with pytest.raises(TrackerDown):
+            projector.catch_up()
+    assert ledger.backlog("test") > 0
+    tracker.down = False
+    projector.catch_up()
+    Projector(ledger, undisturbed, STUDY, "other").catch_up()
+    assert ledger.backlog("test") == 0
+    assert tracker.runs == undisturbed.runs
+
+
+def test_a_fold_run_that_was_cut_off_is_replaced_by_its_next_attempt(ledger):
+    tracker = MemoryTracker()
+    projector = Projector(ledger, tracker, STUDY, "test")
+    ledger.open_trial(0, {"architecture": "mel_cnn"})
+    ledger.log_epoch("k1", 1, METRICS, split=1, **FACTS)
+    projector.catch_up()
+    assert "s@f00d/t000/s1/a1" in tracker.runs
+    ledger.suspend_trial(0)
+    projector.catch_up()
+    assert "s@f00d/t000/s1/a1" not in tracker.runs
+    ledger.retry_trial(0)
+    time.sleep(0.01)
+    ledger.log_epoch("k1", 1, METRICS, split=1, **FACTS)
+    projector.catch_up()
+    folds = [key for key, run in tracker.runs.items() if run.tags["esc.level"] == "fold"]
+    assert folds == ["s@f00d/t000/s1/a2"]
+    steps = [point.step for point in tracker.runs[folds[0]].points if point.metric == "train_loss"]
+    assert steps == [1]
+
+
+@pytest.mark.parametrize(("state", "status"), [("pruned", "KILLED"), ("failed", "FAILED"), ("complete", "FINISHED")])
+def test_a_trial_that_ended_leaves_no_run_open(ledger, state, status):
+    tracker = MemoryTracker()
+    work(ledger, splits=(1,))
+    ledger.log_epoch("k2", 1, METRICS, split=2, **FACTS)
+    ledger.close_trial(0, state, None, "because")
+    project(ledger, tracker)
+    assert tracker.runs["s@f00d/t000"].status == status
+    assert tracker.runs["s@f00d/t000"].tags["esc.reason"] == "because"
+    below = {key: run.status for key, run in tracker.runs.items() if run.tags["esc.level"] == "fold"}
+    assert below == {"s@f00d/t000/s1/a1": "FINISHED", "s@f00d/t000/s2/a1": "KILLED"}
+
+
+def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
+    tracker = MemoryTracker()
+    work(ledger)
+    for split in (1, 2, 3):
+        ledger.record_exam_fold(
+            f"x{split}", trial=0, split=split, seed=0, score=0.7, loss=1.0, epochs=2, seconds=1.0, predictions=b"",
+            losses=[2.0, 1.0],
+        )
+    exam = {"mean": 0.7, "low": 0.6, "high": 0.8, "macro_f1": 0.69, "validation": 0.75}
+    record = {"exam": exam, "confusion": [[3, 1], [0, 4]], "classes": ["a", "b"], "stop_after": 2, "time": 1.0}
+    ledger.write_fact("exam/0", record, change="exam")
+    project(ledger, tracker)
+    run = tracker.runs["s@f00d/exam/t000"]
+    values = {point.metric: point.value for point in run.points}
+    assert values["test_accuracy"] == 0.7
+    assert values["optimism_gap"] == pytest.approx(0.05)
+    assert run.files["confusion.png"].startswith(b"\x89PNG")
+    fold = tracker.runs["s@f00d/exam/t000/s2/r0"]
+    assert (fold.parent, fold.tags["phase"], fold.tags["fold.test"]) == ("s@f00d/exam/t000", "exam", "2")
+    assert {point.value for point in fold.points if point.metric == "test_accuracy"} == {0.7}
