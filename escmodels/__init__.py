@@ -12,6 +12,7 @@
 - `escmodels.schedule`: learning rate as a pure function of progress
 - `escmodels.checks`: the two checks every config makes of itself
 - `escmodels.recipe`: flat values to typed configs and back
+- `escmodels.chance`: the random streams of a training, from one seed
 - `escmodels.optim`: the optimiser of a recipe, the moving average of the weights
 - `escmodels.fit`: the training loop, speaks through a callback
 - `escmodels.classifier`: waveform to class probabilities; pack and unpack

@@ -6,15 +6,15 @@ Shape letters: B batch, T samples, N clips, K classes.
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from .augment import Augment
+from .chance import Chance
 from .classifier import Classifier, Views, predict, waves
 from .clips import ClipSet
 from .optim import Average, optimiser
@@ -85,25 +85,21 @@ def fit(
     stop = epochs if stop_after is None else stop_after
     _check(recipe, train, valid, epochs, stop)
     device = torch.device(device)
-    chance = _Chance(seed, device)
+    chance = Chance(seed, device)
     with chance.own():
         model = Classifier.fresh(recipe, train.classes, device)
     model.feature.fit(_statistics(recipe, train, device))
     trainer = _Trainer(model, train, chance, epochs)
-    views = judged = None
-    if valid is not None:
-        views = Views(valid, recipe, model.feature, device, EVALUATION)
-        judged = list(views) if _keeps(model, len(views.rows)) else views
+    judge = None if valid is None else _Judge(model, valid)
     scores, probabilities = [], None
     for epoch in range(1, stop + 1):
         began = time.perf_counter()
         with chance.own():
             train_loss = trainer.epoch()
         valid_loss = valid_accuracy = None
-        if valid is not None and views is not None and judged is not None:
-            probabilities = views.by_clip(predict(trainer.result, judged))
-            valid_loss = log_loss(probabilities, valid.labels)
-            valid_accuracy = accuracy(probabilities.argmax(axis=1), valid.labels)
+        if judge is not None:
+            probabilities = judge.probabilities(trainer.result)
+            valid_loss, valid_accuracy = judge.scores(probabilities)
         if not math.isfinite(train_loss) or not math.isfinite(valid_loss or 0.0):
             raise Diverged(epoch)
         seconds = time.perf_counter() - began
@@ -141,39 +137,27 @@ def _statistics(recipe: Recipe, train: ClipSet, device: torch.device) -> Iterato
         yield waves(train.take(rows[part], begins[part], length, recipe.data.pad), device)
 
 
-class _Chance:
-    """Every stream of chance of one fit, from one seed."""
+class _Judge:
+    """The validation clips; their features are computed once for all epochs."""
 
-    def __init__(self, seed: int, device: torch.device) -> None:
-        first, second, third = (int(s) for s in np.random.SeedSequence(seed).generate_state(3))
-        self.order = Generator().manual_seed(second)  # shuffling, crops
-        self.augment = Generator(device).manual_seed(third)
-        self._doors: list[tuple[Callable[[], Tensor], Callable[[Tensor], None]]]
-        self._doors = [(torch.get_rng_state, torch.set_rng_state)]
-        self._states = [Generator().manual_seed(first).get_state()]
-        if device.type == "cuda":
-            get, put = torch.cuda.get_rng_state, torch.cuda.set_rng_state
-            self._doors.append((lambda: get(device), lambda state: put(state, device)))
-            self._states.append(Generator(device).manual_seed(first).get_state())
+    def __init__(self, model: Classifier, valid: ClipSet) -> None:
+        self.label_N = valid.labels
+        self.views = Views(valid, model.recipe, model.feature, model.device, EVALUATION)
+        self.batches = list(self.views) if _keeps(model, len(self.views.rows)) else self.views
 
-    @contextmanager
-    def own(self) -> Iterator[None]:
-        """Put our state into torch's global generators, from which init and dropout draw, and take it out again."""
-        outer = [get() for get, _ in self._doors]
-        for (_, put), state in zip(self._doors, self._states, strict=True):
-            put(state)
-        try:
-            yield
-        finally:
-            self._states = [get() for get, _ in self._doors]
-            for (_, put), state in zip(self._doors, outer, strict=True):
-                put(state)
+    def probabilities(self, net: nn.Module) -> np.ndarray:
+        """float32 [N, K]."""
+        return self.views.by_clip(predict(net, self.batches))
+
+    def scores(self, prob_NK: np.ndarray) -> tuple[float, float]:
+        """Log loss and accuracy."""
+        return log_loss(prob_NK, self.label_N), accuracy(prob_NK.argmax(axis=1), self.label_N)
 
 
 class _Trainer:
     """The moving parts of a training: net, optimiser, average, step count."""
 
-    def __init__(self, model: Classifier, train: ClipSet, chance: _Chance, epochs: int) -> None:
+    def __init__(self, model: Classifier, train: ClipSet, chance: Chance, epochs: int) -> None:
         self.recipe, self.net, self.chance, self.device = model.recipe, model.net, chance, model.device
         self.inputs = _Inputs(model, train, Augment(model.recipe.augment), chance)
         self.count, self.step, self.lr = len(train), 0, 0.0
@@ -227,7 +211,7 @@ class _Trainer:
 class _Inputs:
     """Training examples as features: computed once where nothing about the wave changes, else batch by batch."""
 
-    def __init__(self, model: Classifier, train: ClipSet, augment: Augment, chance: _Chance) -> None:
+    def __init__(self, model: Classifier, train: ClipSet, augment: Augment, chance: Chance) -> None:
         self.train, self.augment, self.chance = train, augment, chance
         self.data, self.feature, self.device = model.recipe.data, model.feature, model.device
         self.crops = bool(train.longer(self.data.crop_samples).mean() > FEW)

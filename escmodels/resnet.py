@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,7 +16,7 @@ from .checks import one_of, within
 if TYPE_CHECKING:
     from .architectures import NetContext
 
-WIDTHS = (64, 128, 256, 512)  # channels of the four stages; the stem is as wide as the first
+WIDTHS = (64, 128, 256, 512)  # channels of the four stages
 HEAD = {"fc.weight", "fc.bias"}
 HUB_FILE = "model.safetensors"
 PATIENCE = 5.0  # seconds for the hub's first answer
@@ -36,7 +35,9 @@ class ResnetConfig:
     weights: str = (
         "imagenet"  # imagenet (timm's hub), none (random), or a PATH (safetensors or pt state dict)
     )
-    width: float = 1.0  # multiplies the channels; other than 1 only with random weights
+    width: float = (
+        1.0  # multiplies the channels of the stages (not of the stem); not 1 only with random weights
+    )
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Resnet(nn.Module):
         given = context.in_shape[0]
         if given not in (1, config.channels):
             raise ValueError(
-                f"model.channels is {config.channels}, the feature has {given} channels: take as many, or 3"
+                f"model.channels is {config.channels}, but the feature has {given} channels: expected 1 or as many"
             )
         import timm  # seconds: only who builds one pays
 
@@ -82,7 +83,6 @@ class Resnet(nn.Module):
             in_chans=config.channels,
             drop_rate=config.dropout,
             channels=widths,
-            stem_width=widths[0],
         )
         if context.pretrained and config.weights != "none":
             path = _fetch(config.name) if config.weights == "imagenet" else Path(config.weights).expanduser()
@@ -98,7 +98,9 @@ def _fetch(name: str) -> Path:
     import timm
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    repo: str = timm.get_pretrained_cfg(name).hf_hub_id
+    facts = timm.get_pretrained_cfg(name)
+    assert facts is not None and facts.hf_hub_id, f"timm knows no weights of {name}"
+    repo = facts.hf_hub_id
     levels = {logger: logger.level for logger in map(logging.getLogger, ("huggingface_hub", "httpx"))}
     disable_progress_bars()
     try:
@@ -131,7 +133,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a foreign file raises whatever its bytes lead the reader into
         raise WeightsUnavailable(
             f"model.weights is {str(path)!r}, which is no state dict in safetensors or torch format"
         ) from error
@@ -141,10 +143,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _load(net: nn.Module, state: dict[str, Tensor], config: ResnetConfig) -> None:
     """Put the weights into the net; the head stays random where its classes differ."""
     own = net.state_dict()
-    state = {name: value for name, value in state.items() if name in own or name not in HEAD}
-    for name in HEAD:
-        if name in state and state[name].shape != own[name].shape:
-            del state[name]
+    state = {k: value for k, value in state.items() if k not in HEAD or value.shape == own[k].shape}
     first = state.get("conv1.weight")
     if first is not None and first.dim() == 4 and first.shape[1] != config.channels:
         summed = first.sum(dim=1, keepdim=True)  # the same function on equal channels

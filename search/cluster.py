@@ -42,7 +42,7 @@ REPORT = "report"  # the key of our report in Tune's result
 class Shared:
     """The clips at one sample rate as they travel: samples by file on one machine, by object on a cluster."""
 
-    index: ClipSet  # without samples
+    table: Mapping[str, Any]  # the fields of the ClipSet but its samples
     samples: ray.ObjectRef | tuple[str, int, int]  # or (path, offset in bytes, number of samples)
 
     def open(self) -> ClipSet:
@@ -52,15 +52,16 @@ class Shared:
             samples: np.ndarray = np.memmap(path, np.int16, "r", offset, (count,))
         else:
             samples = ray.get(self.samples)
-        return dataclasses.replace(self.index, samples=samples)
+        return ClipSet(samples=samples, **self.table)
 
 
 def share(clips: ClipSet, *, by_file: bool) -> Shared:
     """Make clips ready to travel; `by_file` where every worker sees this machine's files."""
-    index = dataclasses.replace(clips, samples=np.empty(0, np.int16))
+    names = {item.name for item in dataclasses.fields(ClipSet)} - {"samples"}
+    table = {name: getattr(clips, name) for name in names}
     if by_file and isinstance(clips.samples, np.memmap) and clips.samples.filename:
-        return Shared(index, (str(clips.samples.filename), clips.samples.offset, clips.samples.size))
-    return Shared(index, ray.put(np.asarray(clips.samples)))
+        return Shared(table, (str(clips.samples.filename), clips.samples.offset, clips.samples.size))
+    return Shared(table, ray.put(np.asarray(clips.samples)))
 
 
 class _Opened:
@@ -89,7 +90,14 @@ def _trainable(
     run_trial(assignment, plan, _Opened(shared), lambda report: tune.report({REPORT: report}), _device(gpus))
 
 
-class _Search(Searcher):
+class _NotKept:
+    """Tune pickles its parts to disk for a restore that we never ask for; nothing of ours goes there."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Search(_NotKept, Searcher):
     """Tune's searcher: what the conductor hands out."""
 
     def __init__(self, conductor: Conductor, concurrent: int) -> None:
@@ -128,7 +136,7 @@ class _Search(Searcher):
         """Nothing: a resumed study builds a new searcher on its ledger."""
 
 
-class _Scheduler(FIFOScheduler):
+class _Scheduler(_NotKept, FIFOScheduler):
     """Tune's scheduler: what the conductor says to a report."""
 
     def __init__(self, conductor: Conductor) -> None:

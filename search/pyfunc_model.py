@@ -49,7 +49,7 @@ class SoundClassifier(PythonModel):
         self.card: Mapping[str, Any] = json.loads((bundle / "card.json").read_text(encoding="utf-8"))
 
     def predict(
-        self, context: Any, model_input: Any, params: Mapping[str, Any] | None = None
+        self, context: Any, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None
     ) -> pd.DataFrame:
         """Classify a table (see the module) or a list of paths.
 
@@ -83,8 +83,6 @@ class SoundClassifier(PythonModel):
         except self._audio.AudioError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         wave_T = self._audio.resample(wave_T, recorded, rate)
-        # the model was trained and examined on clips kept as 16-bit integers
-        wave_T = self._audio.to_int16(wave_T).astype("float32") / 32768
         return *self._classifier.windows(wave_T), len(wave_T) / rate
 
 

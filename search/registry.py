@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sqlite3
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ CHAMPION, PREVIOUS = "champion", "previous"
 EXAM_TAG = "exam"  # Exam.to_json()
 REASON_TAG = "reason"  # why it was promoted
 SINCE_TAG = "champion_since"  # ISO time, UTC
+NOISE = (  # warnings of MLflow 3.17 about its own code, and about an example that the signature replaces
+    ".*Any type hint is inferred as AnyType",
+    ".*An input example was not provided",
+    "The ``noload`` loader strategy is deprecated",
+)
 MODEL_FILE = Path(__file__).with_name("pyfunc_model.py")
 # What the shipped code imports. `timm` only where the bundle's recipe is a resnet.
 REQUIREMENTS = ("mlflow", "torch", "torchaudio", "numpy", "pandas", "safetensors", "soundfile", "soxr")
@@ -53,9 +59,12 @@ def quiet_mlflow() -> None:
     """No telemetry, no chatter on stdout and stderr. To be called before MLflow is imported, harmless later."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     level = os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR").upper()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(level)
+    for text in NOISE:
+        warnings.filterwarnings("ignore", text)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import argparse
 import os
 import shlex
 import socket
-import subprocess
 import sys
 from dataclasses import asdict
 
@@ -62,13 +61,9 @@ def _ui(args: argparse.Namespace, settings: Settings) -> int:
     if args.dry_run:
         return 0
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(command, env=quiet | dict(os.environ))
-    try:
-        return 1 if server.wait() else 0
-    except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
-        return 0
+    os.execve(
+        command[0], command, quiet | dict(os.environ)
+    )  # no process of ours stays between server and Ctrl-C
 
 
 def _address(args: argparse.Namespace, address: str, command: list[str]) -> int:

@@ -69,8 +69,8 @@ class Source:
             tilt=rng.uniform(-2, 1),
             peaks=peaks,
             echo=rng.uniform(0.02, 0.25),
-            snr=rng.uniform(3, 30),
-            noise_tilt=rng.uniform(-5, -1),
+            snr=rng.triangular(3, 20, 30),
+            noise_tilt=rng.uniform(-4.5, -2),
             level=rng.uniform(-9, 9),
         )
 
@@ -133,9 +133,9 @@ def _bark(stage: Stage, source: Source) -> Wave:
     while at < stage.T / stage.rate:
         for _ in range(stage.rng.integers(1, 4)):
             t = stage.time(stage.rng.uniform(0.1, 0.24))
-            pitch_T = stage.near(190, 430, source.pitch) * (1 + 0.35 * np.exp(-t / 0.04) - 0.25 * t / t[-1])
+            pitch_T = stage.near(180, 380, source.pitch) * (1 + 0.35 * np.exp(-t / 0.04) - 0.25 * t / t[-1])
             envelope_T = np.minimum(t / 0.008, 1) * np.exp(-t / (0.3 * t[-1]))
-            stage.place(wave_T, _voice(stage, source, pitch_T, 0.5) * envelope_T, at)
+            stage.place(wave_T, _voice(stage, source, pitch_T, 0.7) * envelope_T, at)
             at += len(t) / stage.rate + stage.rng.uniform(0.03, 0.15)
         at += pause * stage.rng.uniform(0.6, 1.6)
     return wave_T
@@ -151,7 +151,7 @@ def _crow(stage: Stage, source: Source) -> Wave:
             envelope_T = np.sin(np.pi * t / (t[-1] + 0.001)) ** 0.5
             stage.place(
                 wave_T,
-                _voice(stage, source, stage.near(420, 900, source.pitch) * arc_T, 0.35) * envelope_T,
+                _voice(stage, source, stage.near(480, 950, source.pitch) * arc_T, 0.35) * envelope_T,
                 at,
             )
             at += length + 0.05
@@ -165,9 +165,9 @@ def _cry(stage: Stage, source: Source) -> Wave:
     for at in stage.onsets(period, 0.08):
         t = stage.time(period * stage.rng.uniform(0.55, 0.8))
         wobble_T = 1 + 0.04 * np.sin(2 * np.pi * stage.rng.uniform(5, 9) * t)
-        pitch_T = stage.near(300, 560, source.pitch) * wobble_T * (1 + 0.15 * np.sin(np.pi * t / t[-1]))
+        pitch_T = stage.near(300, 520, source.pitch) * wobble_T * (1 + 0.15 * np.sin(np.pi * t / t[-1]))
         envelope_T = np.sin(np.pi * t / (t[-1] + 0.001)) ** 1.5
-        stage.place(wave_T, _voice(stage, source, pitch_T, 0.25) * envelope_T, at)
+        stage.place(wave_T, _voice(stage, source, pitch_T, 0.12) * envelope_T, at)
     return wave_T
 
 
@@ -177,7 +177,9 @@ def _strike(stage: Stage, hz: float, ring: float, hardness: float) -> Wave:
     sound = hardness * stage.noise(len(t)) * np.exp(-t / 0.003)
     for ratio in (1.0, 1.47, 2.09, 2.56):
         hz_mode = min(hz * ratio * stage.rng.uniform(0.97, 1.03), 0.45 * stage.rate)
-        sound += np.exp(-t * ratio / ring) * np.sin(2 * np.pi * hz_mode * t + stage.rng.uniform(0, 6.28)) / ratio
+        sound += (
+            np.exp(-t * ratio / ring) * np.sin(2 * np.pi * hz_mode * t + stage.rng.uniform(0, 6.28)) / ratio
+        )
     return sound
 
 
@@ -186,7 +188,7 @@ def _clock(stage: Stage, source: Source) -> Wave:
     high = stage.near(1500, 4200, source.pitch)
     for count, at in enumerate(stage.onsets(1 / stage.near(1.6, 5.5, source.tempo), 0.02)):
         hz, gain = (high, 1.0) if count % 2 else (high * 0.82, 0.75)
-        stage.place(wave_T, gain * _strike(stage, hz, 0.006 + 0.012 * source.tone, 1.2), at)
+        stage.place(wave_T, gain * _strike(stage, hz, 0.01 + 0.015 * source.tone, 0.8), at)
     return wave_T
 
 
@@ -209,7 +211,7 @@ def _crackle(stage: Stage, source: Source) -> Wave:
 
 
 def _rain(stage: Stage, source: Source) -> Wave:
-    wave_T = 0.5 * stage.noise(stage.T, -3 + 4 * source.tone)
+    wave_T = 0.5 * stage.noise(stage.T, -1 + 3 * source.tone)
     for at in stage.random_onsets(stage.near(30, 120, source.tempo)):
         hz = stage.near(800, 4500, source.pitch, 0.3)
         stage.place(wave_T, stage.rng.uniform(0.1, 1.2) * _strike(stage, hz, 0.003, 1.0), at)
@@ -219,19 +221,19 @@ def _rain(stage: Stage, source: Source) -> Wave:
 def _waves(stage: Stage, source: Source) -> Wave:
     t = np.arange(stage.T) / stage.rate
     swell_T = 0.5 + 0.5 * np.sin(2 * np.pi * (stage.near(0.25, 0.7, source.tempo) * t + stage.rng.uniform()))
-    roar_T = stage.noise(stage.T, -4 + 2 * source.tone)
-    foam_T = stage.noise(stage.T, -1 + 3 * source.tone)
+    roar_T = stage.noise(stage.T, -4 + 1.5 * source.tone)
+    foam_T = stage.noise(stage.T, -1 + 2 * source.tone)
     return roar_T * (0.25 + swell_T) + 0.8 * foam_T * swell_T ** (2 + 2 * source.pitch)
 
 
 def _engine(stage: Stage, source: Source) -> Wave:
     t = np.arange(stage.T) / stage.rate
     drift_T = 1 + 0.06 * np.sin(2 * np.pi * stage.rng.uniform(0.1, 0.5) * t + stage.rng.uniform(0, 6.28))
-    hz = stage.near(22, 75, source.pitch)
+    hz = stage.near(30, 90, source.pitch)
     phase_T = np.cumsum(hz * drift_T) / stage.rate
     firing_T = np.exp(-np.mod(phase_T, 1) * stage.near(4, 14, source.tempo))
     buzz_T = firing_T - firing_T.mean()
-    return _unit(buzz_T) + (0.4 + 0.6 * source.tone) * stage.noise(stage.T, -3) * (0.3 + firing_T)
+    return _unit(buzz_T) + (0.2 + 0.4 * source.tone) * stage.noise(stage.T, -3) * (0.3 + firing_T)
 
 
 def _rotor(stage: Stage, source: Source) -> Wave:
@@ -239,7 +241,7 @@ def _rotor(stage: Stage, source: Source) -> Wave:
     drift_T = 1 + 0.03 * np.sin(2 * np.pi * stage.rng.uniform(0.1, 0.5) * t + stage.rng.uniform(0, 6.28))
     phase_T = np.cumsum(stage.near(9, 30, source.tempo) * drift_T) / stage.rate
     chop_T = (0.5 + 0.5 * np.cos(2 * np.pi * phase_T)) ** (2 + 4 * source.pitch)
-    return stage.noise(stage.T, -7 + 4 * source.tone) * (0.12 + chop_T)
+    return stage.noise(stage.T, -9 + 3 * source.tone) * (0.08 + chop_T)
 
 
 CLASSES: dict[str, Callable[[Stage, Source], Wave]] = {
@@ -269,7 +271,7 @@ def make_clip(label: str, source: Source, rng: Generator, *, sample_rate: int, s
     wave_T += 10 ** (-snr / 20) * stage.noise(T, source.noise_tilt + rng.uniform(-0.5, 0.5))
     level = min(max(source.level + rng.uniform(-3, 3), -12.0), 12.0)
     wave_T *= 10 ** ((level - 27) / 20)
-    if rng.uniform() < 0.3:  # a short recording, padded with digital silence as in ESC-50
+    if rng.uniform() < 0.2:  # a short recording, padded with digital silence as in ESC-50
         kept = round(T * rng.uniform(0.4, 0.85))
         wave_T[kept:] = 0.0
         fade = min(kept, sample_rate // 100)
@@ -319,7 +321,9 @@ def write_esc50_folder(
     return directory
 
 
-def _write(root: Path, seed: int, sample_rate: int, seconds: float, progress: Callable[[int, int], None]) -> None:
+def _write(
+    root: Path, seed: int, sample_rate: int, seconds: float, progress: Callable[[int, int], None]
+) -> None:
     (root / "meta").mkdir(parents=True)
     (root / "audio").mkdir()
     sources = [
@@ -349,16 +353,20 @@ def _write(root: Path, seed: int, sample_rate: int, seconds: float, progress: Ca
         for done, rows in enumerate(pool.map(one, sources), start=1):
             table.writerows(rows)
             progress(done, len(sources))
-    facts = {"generator": "escsearch", "version": VERSION, "seed": seed, "rate": sample_rate, "seconds": seconds}
+    facts = {
+        "generator": "escsearch",
+        "version": VERSION,
+        "seed": seed,
+        "rate": sample_rate,
+        "seconds": seconds,
+    }
     (root / MARKER).write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def _shape(
-    wave_T: Wave, rate: int, tilt: float, peaks: tuple[tuple[float, float, float], ...] = ()
-) -> Wave:
+def _shape(wave_T: Wave, rate: int, tilt: float, peaks: tuple[tuple[float, float, float], ...] = ()) -> Wave:
     """Colour a sound: `tilt` dB an octave around 1 kHz, and resonances (Hz, dB, width in octaves)."""
     size = _fast_length(len(wave_T))
-    octave_F = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate), 20.0) / 1000)
+    octave_F = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate), 80.0) / 1000)
     gain_F = tilt * octave_F
     for hz, gain, width in peaks:
         gain_F = gain_F + gain * np.exp(-0.5 * ((octave_F - math.log2(hz / 1000)) / width) ** 2)

@@ -1,0 +1,255 @@
+"""Optuna, met here only: it proposes points of a Space, is told how they did, and learns of earlier sessions.
+
+Optuna sees a trial through our `walk` (define by run), so only open knobs are its parameters. Fixed knobs are
+none. A knob whose range differs from arm to arm is one parameter per arm: Optuna wants one range a name.
+"""
+
+import math
+import random
+import warnings
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from spaces.domains import Categorical, Domain, Float, Int, Value
+from spaces.space import Level, PointError, Space, below, complete, corner, every, nearest, place, walk
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+CORNERS = 200  # points at the ends of all ranges that `check` tries
+SAMPLERS = ("tpe", "random")
+OUTCOMES = ("complete", "pruned", "failed")
+
+
+def check(space: Space) -> None:
+    """Compare a space with what recipes know, before anything starts.
+
+    Raises:
+        UsageError: an unknown knob (with the nearest known), a default or a corner of the space that is no recipe.
+    """
+    from escmodels.recipe import knobs, parse
+
+    for name, _, path in every(space):
+        if name not in knobs():
+            raise UsageError(f"{_at(space, name, path)}: unknown knob {name!r}{nearest(name, knobs())}")
+    for number, default in enumerate(space.defaults):
+        try:
+            parse(complete(space, default))
+        except ValueError as error:
+            line = space.lines.get(f"defaults[{number}]", 1)
+            raise UsageError(f"{space.path}:{line}: default is no recipe: {error}") from error
+    rng = random.Random(0)
+    for _ in range(CORNERS):
+        values = corner(space, rng)
+        try:
+            parse(values)
+        except ValueError as error:
+            name = _blamed(str(error), values)
+            where = _at(space, name, _paths(space.root, values, "")[name])
+            raise UsageError(f"{where}: a point of the space is no recipe: {error}") from error
+
+
+def _at(space: Space, name: str, path: str) -> str:
+    return f"{space.path or space.name}:{space.line(name, path)}"
+
+
+def _blamed(sentence: str, values: Mapping[str, Value]) -> str:
+    """The knob that an error is about: the first dotted name in it, else a choice, else any."""
+    found = [("." not in name, sentence.find(name), -len(name), name) for name in values if name in sentence]
+    return min(found)[-1] if found else next(iter(values))
+
+
+def _paths(level: Level, values: Mapping[str, Value], path: str) -> dict[str, str]:
+    """The path of every knob that is open at a point, fixed ones included."""
+    paths = dict.fromkeys(level.knobs, path)
+    for name, arms in level.branches.items():
+        paths |= {name: path, **_paths(arms[values[name]], values, below(path, name, values[name]))}
+    return paths
+
+
+class Proposer:
+    """Proposes values, best guess after best guess. One thread calls it.
+
+    Args:
+        seed: equal seeds and equal answers give equal proposals.
+        startup: random proposals before the sampler begins to model.
+        sampler: "tpe" (multivariate, grouped by open knobs, aware of what is running) or "random".
+
+    Raises:
+        ValueError: an unknown sampler.
+    """
+
+    def __init__(self, space: Space, *, seed: int, startup: int = 10, sampler: str = "tpe") -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space, self._seed, self._startup, self._sampler = space, seed, startup, sampler
+        self._study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed, startup))
+        self._open: dict[int, optuna.trial.Trial] = {}  # by proposal
+        self._next = 0
+        self._replayed = 0
+        self._firsts = deque(complete(space, default) for default in space.defaults)
+        self._several = _several(space)
+
+    def ask(self) -> tuple[int, dict[str, Value]]:
+        """A number for the proposal and its values, fixed knobs included. The defaults come first."""
+        values = self._firsts.popleft() if self._firsts else {}
+        return self._begin(values)
+
+    def tell(
+        self, proposal: int, outcome: str, value: float | None, intermediate: Mapping[int, float]
+    ) -> None:
+        """How a proposal ended.
+
+        Args:
+            outcome: "complete" with its objective, "pruned" or "failed".
+            value: the objective, to be maximised.
+            intermediate: the objective so far by step; what a pruned trial is judged by.
+        """
+        trial = self._open.pop(proposal, None)
+        if trial is None:  # values of a space that has changed since
+            return
+        for step, score in sorted(intermediate.items()):
+            if math.isfinite(score):
+                trial.report(score, step)
+        state, value = _ending(outcome, value)
+        self._study.tell(trial, value, state)
+
+    def replay(
+        self,
+        values: Mapping[str, Value],
+        outcome: str,
+        value: float | None,
+        intermediate: Mapping[int, float],
+    ) -> int:
+        """Take up a trial of an earlier session: its proposal number.
+
+        outcome: as for `tell`, or "running": it is told later. Defaults that were tried are not asked again.
+        Values that are no point of the space (it has changed since) get a number and teach nothing.
+        """
+        self._replayed += 1  # go on with other random numbers: the old ones would give the old proposals
+        seed = random.Random(f"{self._seed}, {self._replayed}").getrandbits(32)
+        self._study.sampler = _sampler(self._sampler, seed, self._startup)
+        try:
+            point = complete(self._space, values)
+        except PointError:
+            return self._number(None)
+        if point in self._firsts:
+            self._firsts.remove(point)
+        if outcome == "running":
+            return self._begin(point)[0]
+        self._study.add_trial(self._history(point, outcome, value, intermediate))
+        return self._number(None)
+
+    def _history(
+        self, point: Mapping[str, Value], outcome: str, value: float | None, intermediate: Mapping[int, float]
+    ) -> "optuna.trial.FrozenTrial":
+        from optuna.trial import create_trial
+
+        finite = {step: score for step, score in intermediate.items() if math.isfinite(score)}
+        state, value = _ending(outcome, value)
+        drawn = self._drawn(point)
+        return create_trial(
+            params={name: value for name, (value, _) in drawn.items()},
+            distributions={name: _distribution(domain) for name, (_, domain) in drawn.items()},
+            intermediate_values=finite,
+            state=state,
+            value=value,
+        )
+
+    def _number(self, trial: "optuna.trial.Trial | None") -> int:
+        """The number of a new proposal; it can be told if it has a trial."""
+        if trial is not None:
+            self._open[self._next] = trial
+        self._next += 1
+        return self._next - 1
+
+    def _begin(self, fixed: Mapping[str, Value]) -> tuple[int, dict[str, Value]]:
+        """A running trial of Optuna, with the values given or, where none are, those that it proposes."""
+        if fixed:
+            self._study.enqueue_trial({name: value for name, (value, _) in self._drawn(fixed).items()})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", _experimental())
+            trial = self._study.ask()
+            values = walk(self._space, lambda name, domain, path: self._suggest(trial, name, domain, path))
+        return self._number(trial), values
+
+    def _drawn(self, values: Mapping[str, Value]) -> dict[str, tuple[Value, Domain]]:
+        """What is drawn at a point, under Optuna's names."""
+        drawn: dict[str, tuple[Value, Domain]] = {}
+
+        def note(knob: str, domain: Domain, path: str) -> Value:
+            drawn[self._name(knob, path)] = (values[knob], domain)
+            return values[knob]
+
+        walk(self._space, note)
+        return drawn
+
+    def _name(self, knob: str, path: str) -> str:
+        return place(knob, path) if knob in self._several else knob
+
+    def _suggest(self, trial: "optuna.trial.Trial", knob: str, domain: Domain, path: str) -> Value:
+        name = self._name(knob, path)
+        match domain:
+            case Float(low, high, log):
+                return trial.suggest_float(name, low, high, log=log)
+            case Int(low, high, step, log):
+                return trial.suggest_int(name, low, high, step=step, log=log)
+            case Categorical(choices):
+                choice: Any = trial.suggest_categorical(name, choices)
+                return choice
+
+
+def _distribution(domain: Domain) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    match domain:
+        case Float(low, high, log):
+            return FloatDistribution(low, high, log=log)
+        case Int(low, high, step, log):
+            return IntDistribution(low, high, log=log, step=step)
+        case Categorical(choices):
+            return CategoricalDistribution(choices)
+
+
+def _ending(outcome: str, value: float | None) -> "tuple[optuna.trial.TrialState, float | None]":
+    """Optuna's state and value of an outcome; a complete trial without a finite value has failed."""
+    from optuna.trial import TrialState
+
+    assert outcome in OUTCOMES, outcome
+    if outcome == "complete" and value is not None and math.isfinite(value):
+        return TrialState.COMPLETE, value
+    return TrialState.PRUNED if outcome == "pruned" else TrialState.FAIL, None
+
+
+def _sampler(name: str, seed: int, startup: int) -> Any:
+    import optuna
+
+    if name not in SAMPLERS:
+        raise ValueError(f"unknown sampler {name!r}, known: {', '.join(SAMPLERS)}")
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", _experimental())
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True
+        )
+
+
+def _experimental() -> type[Warning]:
+    from optuna.exceptions import ExperimentalWarning
+
+    return ExperimentalWarning
+
+
+def _several(space: Space) -> frozenset[str]:
+    """Knobs that have unequal domains in different arms."""
+    domains: dict[str, set[Domain]] = defaultdict(set)
+    for name, domain, _ in every(space):
+        if isinstance(domain, Domain):
+            domains[name].add(domain)
+    return frozenset(name for name, found in domains.items() if len(found) > 1)
