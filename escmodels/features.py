@@ -43,6 +43,8 @@ class LogMelConfig:
         within("feature.fmin", self.fmin, 0.0, 20000.0)
         within("feature.fmax", self.fmax, 0.0, 96000.0)
         one_of("feature.normalise", self.normalise, ("dataset", "clip"))
+        if self.n_fft % 2:
+            raise ValueError(f"feature.n_fft is {self.n_fft}, expected an even number of samples")
         if self.hop > self.n_fft:
             raise ValueError(
                 f"feature.hop is {self.hop}, expected at most feature.n_fft = {self.n_fft} samples"

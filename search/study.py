@@ -116,7 +116,7 @@ class Study:
             store = prepare(self.dataset, rate, settings.cache, progress)
             self.clips[rate] = store.clips
         self.dataset, self.data = store.dataset, store.fingerprint  # without what --skip-bad left out
-        clips, allowed = self.labels, allowed_sources(self.dataset)
+        clips, allowed = self.labels, allowed_sources(self.dataset, self.labels)
         for split in self.splits:
             try:
                 check(split, clips, allowed)

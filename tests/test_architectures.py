@@ -49,7 +49,7 @@ def examples(config, batch=3, length=None, seed=0):
 
 
 @EVERY_NET
-@pytest.mark.parametrize("length", [1, 5, 33, 50, 200])
+@pytest.mark.parametrize("length", [1, 33, 120])
 def test_any_length_gives_one_logit_a_class(config, length):
     net = make(config).eval()
     assert net(examples(config, length=length)).shape == (3, K)

@@ -159,6 +159,7 @@ def test_every_feature_gives_what_its_row_says():
             {"fmin": 900.0, "fmax": 300.0},
             "feature.fmax is 300.0 Hz, expected 0 or more than feature.fmin = 900.0",
         ),
+        ({"n_fft": 1025}, "feature.n_fft is 1025, expected an even number"),
         ({"n_mels": 1}, "feature.n_mels is 1, expected a number from 4 to 512"),
         ({"normalise": "batch"}, "feature.normalise is 'batch', expected one of 'dataset', 'clip'"),
     ],

@@ -282,7 +282,7 @@ class TestCommand:
         self, settings: Settings, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "bad.wav").touch()
-        with pytest.raises(Failure, match="none of the 1 files"):
+        with pytest.raises(Failure, match="no file could be read"):
             self.run(settings, str(folder), str(tmp_path / "bad.wav"))
         assert "bad.wav" in capsys.readouterr().err
 

@@ -91,7 +91,7 @@ def _predict(args: argparse.Namespace, settings: Settings) -> int:
     elif rows:
         out(_readable(rows, args.windows))
     if failed and not rows:
-        raise Failure(f"none of the {len(files)} files given could be read")
+        raise Failure(f"no file could be read of {len(files)}")
     return FINISHED_WITH_FAILURES if failed else 0
 
 

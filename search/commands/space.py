@@ -5,7 +5,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spaces.domains import Categorical, Value, show, text
@@ -169,36 +169,36 @@ class Cost:
 
     family: str
     parameters: int
-    epoch: float  # seconds for CLIPS clips, validation not counted
+    epoch: float  # seconds of one core for CLIPS clips, validation not counted
 
 
 def _cost(space: Space, family: str) -> Cost:
     import torch
 
-    from escmodels.architectures import parameters
     from escmodels.fit import fit
     from escmodels.recipe import parse
 
-    recipe = parse(_first(space, family))
-    optim = replace(recipe.optim, batch=TIMED)
-    changed: dict[str, Any] = {"optim": optim}
+    values = {**_first(space, family), "optim.batch": TIMED}
     if family == "resnet":
-        changed["model"] = replace(recipe.model, weights="none")  # the same work, and nothing to fetch
+        values["model.weights"] = "none"  # the same work, and nothing to fetch
+    recipe = parse(values)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        ends = [time.perf_counter()]
+        ends: list[float] = []
         fitted = fit(
-            replace(recipe, **changed),
+            recipe,
             _noise(recipe.data.sample_rate),
             None,
-            epochs=2,  # the first one warms up
+            epochs=4,  # the first one warms up
             seed=0,
-            on_epoch=lambda score: ends.append(time.perf_counter()),
+            on_epoch=lambda score: ends.append(time.process_time()),  # others use this machine too
         )
     finally:
         torch.set_num_threads(threads)
-    return Cost(family, parameters(fitted.classifier.net), (ends[2] - ends[1]) * CLIPS / TIMED)
+    step = min(end - begin for begin, end in zip(ends, ends[1:], strict=False))
+    weights = sum(weight.numel() for weight in fitted.classifier.net.parameters())
+    return Cost(family, weights, step * CLIPS / TIMED)
 
 
 def _first(space: Space, family: str) -> Mapping[str, Value]:
@@ -238,7 +238,6 @@ def _estimate(costs: list[Cost], epochs: int) -> dict[str, Any]:
 
 def _print_cost(costs: list[Cost], estimate: Mapping[str, Any]) -> None:
     rows = [(cost.family, f"{cost.parameters:,}", f"{cost.epoch:.1f}") for cost in costs]
-    out("")
     out(table(("family", "parameters", f"seconds per epoch of {CLIPS} clips (one thread)"), rows))
     out(
         f"estimate: {_duration(estimate['hours'])} for --trials {TRIALS} on {SPLITS} splits, {estimate['cores']} "
