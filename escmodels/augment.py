@@ -1,7 +1,7 @@
 """Augmentation of training batches: every example draws its own parameters, chance comes in as a generator.
 
 Shape letters: B batch, T samples, C channels, M bands, N frames, K classes,
-R rows that were chosen, A masks, S places along an axis, U = 2 T.
+R rows that were chosen, A masks, S places along an axis.
 
 Each function takes `(tensor, rng, ...)`, returns a new tensor of the same shape and leaves its input alone.
 With its strength at zero it returns the input itself and draws nothing.
@@ -50,19 +50,19 @@ def gain(wave_BT: Tensor, rng: Generator, gain_db: float) -> Tensor:
     return wave_BT * 10 ** (db_B1 / 20)
 
 
-def roll(wave_BT: Tensor, rng: Generator, share: float) -> Tensor:
-    """Shift each clip in time by its own amount, at most half of `share` of the clip either way.
+def roll(x: Tensor, rng: Generator, share: float) -> Tensor:
+    """Shift each example in time, its last axis, by its own amount, at most half of `share` of it either way.
 
-    What leaves one end enters the other: samples move, none changes.
+    What leaves one end enters the other: samples or frames move, none changes.
     """
-    B, T = wave_BT.shape
+    B, T = len(x), x.shape[-1]
     reach = int(T * share / 2)
     if reach == 0:
-        return wave_BT
+        return x
     shift_B = torch.randint(-reach, reach + 1, (B,), generator=rng, device=rng.device)
-    start_B = (-shift_B % T).to(wave_BT.device)
-    twice_BU = torch.cat((wave_BT, wave_BT), dim=1)  # rows of it: a gather of samples is 15 times slower
-    return twice_BU.unfold(1, T, 1)[torch.arange(B, device=wave_BT.device), start_B]
+    start_B = (-shift_B % T).to(x.device)
+    windows = torch.cat((x, x), dim=-1).unfold(-1, T, 1)  # rows of it: a gather of samples is 15 times slower
+    return windows[torch.arange(B, device=x.device), ..., start_B, :]
 
 
 def noise(wave_BT: Tensor, rng: Generator, p: float, snr_db: float) -> Tensor:
@@ -143,16 +143,19 @@ class Augment:
     @property
     def touches_wave(self) -> bool:
         """Whether features must be computed anew in every epoch."""
-        return max(self.config.gain_db, self.config.roll, self.config.noise_p) > 0.0
+        return max(self.config.gain_db, self.config.noise_p) > 0.0
 
     def wave(self, wave_BT: Tensor, rng: Generator) -> Tensor:
-        """Roll, gain, noise; float32 in [-1, 1] comes in, louder clips may leave the range."""
-        wave_BT = roll(wave_BT, rng, self.config.roll)
+        """Gain and noise; float32 in [-1, 1] comes in, louder clips may leave the range."""
         wave_BT = gain(wave_BT, rng, self.config.gain_db)
         return noise(wave_BT, rng, self.config.noise_p, self.config.noise_snr_db)
 
     def spec(self, x: Tensor, rng: Generator) -> Tensor:
-        """Masks on a normalised feature [B, C, M, N] (or [B, 1, T]: time masks only)."""
+        """Roll and masks on a normalised feature [B, C, M, N] (or [B, 1, T]: no bands to mask).
+
+        The roll comes here and not on the wave, so that features that nothing else changes are computed once.
+        """
+        x = roll(x, rng, self.config.roll)
         return spec_augment(x, rng, self.config.freq_mask, self.config.time_mask, self.config.masks)
 
     def mix(self, x: Tensor, target_BK: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:

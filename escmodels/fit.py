@@ -222,9 +222,9 @@ class _Inputs:
             self.kept = torch.cat([self._feature(rows[at : at + EVALUATION]) for at in starts])
 
     def batch(self, rows: Tensor) -> Tensor:
-        """Features of these clips, masked if the recipe says so."""
+        """Features of these clips, rolled and masked if the recipe says so."""
         x = self._feature(rows) if self.kept is None else self.kept[rows.to(self.device, non_blocking=True)]
-        return self.augment.spec(x, self.chance.augment) if self.feature.gives == "spectrogram" else x
+        return self.augment.spec(x, self.chance.augment)
 
     @torch.no_grad()
     def _feature(self, rows: Tensor) -> Tensor:

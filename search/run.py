@@ -267,6 +267,7 @@ class Session:
                 for row in ledger.trials("running"):
                     ledger.suspend_trial(row.number)
                 ledger.write_fact("state", "interrupted")
+                say(f"saved; go on with: {own_command()} resume {study.folder.name}")
                 raise
         if conductor.exhausted:
             say(f"the space holds only {len(ledger.trials())} different recipes; all were tried")
@@ -304,10 +305,10 @@ class Session:
             self.flush()
             try:
                 self.shipped = self._gate(row, result, folder, min_gain)
-            except TrackerDown as error:
+            except (TrackerDown, Failure) as error:
                 raise Failure(
-                    f"MLflow is away ({error}); the model is ready at {folder}: "
-                    f"run 'escsearch promote {self.study.folder.name}' when it is back"
+                    f"the model is ready at {relative(folder)} but could not be registered ({error}); "
+                    f"run 'escsearch promote {self.study.folder.name}' when MLflow is there"
                 ) from error
         self.ledger.write_fact("state", "done")
         self.flush()
@@ -373,6 +374,9 @@ class Session:
         origin = {"study": study.folder.name, "trial": str(row.number), "data.fingerprint": study.data}
         if champion is not None and origin.items() <= dict(champion.tags).items():
             return Shipped(name, champion.version, True, "it is the champion already")
+        if champion is not None and champion.exam is None:
+            reason = f"its champion, version {champion.version}, was registered without an exam to compare with"
+            return Shipped(name, None, False, f"{reason}; promote this one under another --model NAME")
         verdict: Verdict = decide(result, champion.exam if champion else None, min_gain)
         if not verdict.promote:
             return Shipped(name, None, False, verdict.reason)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spaces.domains import Categorical, Domain, Float, Int, Value
-from spaces.space import Level, PointError, Space, below, complete, corner, every, nearest, place, walk
+from spaces.space import PointError, Space, complete, corner, every, nearest, paths, place, sample, walk
 
 from .errors import UsageError
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 CORNERS = 200  # points at the ends of all ranges that `check` tries
+MODELLED = 5  # tries of the sampler to find a new point, before a random one is looked for
+DRAWN = 300  # random points that are looked through
 SAMPLERS = ("tpe", "random")
 OUTCOMES = ("complete", "pruned", "failed")
 
@@ -49,7 +51,7 @@ def check(space: Space) -> None:
             parse(values)
         except ValueError as error:
             name = _blamed(str(error), values)
-            where = _at(space, name, _paths(space.root, values, "")[name])
+            where = _at(space, name, paths(space, values)[name])
             raise UsageError(f"{where}: a point of the space is no recipe: {error}") from error
 
 
@@ -61,14 +63,6 @@ def _blamed(sentence: str, values: Mapping[str, Value]) -> str:
     """The knob that an error is about: the first dotted name in it, else a choice, else any."""
     found = [("." not in name, sentence.find(name), -len(name), name) for name in values if name in sentence]
     return min(found)[-1] if found else next(iter(values))
-
-
-def _paths(level: Level, values: Mapping[str, Value], path: str) -> dict[str, str]:
-    """The path of every knob that is open at a point, fixed ones included."""
-    paths = dict.fromkeys(level.knobs, path)
-    for name, arms in level.branches.items():
-        paths |= {name: path, **_paths(arms[values[name]], values, below(path, name, values[name]))}
-    return paths
 
 
 class Proposer:
@@ -92,13 +86,27 @@ class Proposer:
         self._open: dict[int, optuna.trial.Trial] = {}  # by proposal
         self._next = 0
         self._replayed = 0
+        self._rng = random.Random(seed)
+        self._seen: set[frozenset[tuple[str, Value]]] = set()  # points that were asked or replayed
         self._firsts = deque(complete(space, default) for default in space.defaults)
         self._several = _several(space)
 
     def ask(self) -> tuple[int, dict[str, Value]]:
-        """A number for the proposal and its values, fixed knobs included. The defaults come first."""
-        values = self._firsts.popleft() if self._firsts else {}
-        return self._begin(values)
+        """A number for the proposal and its values, fixed knobs included. The defaults come first.
+
+        A sampler on a small space comes back to its best points again and again; then a point that was never
+        asked is drawn at random. Only when none is found does an old one come again.
+        """
+        if self._firsts:
+            return self._begin(self._firsts.popleft())
+        for _ in range(MODELLED):
+            known = len(self._seen)
+            proposal, values = self._begin({})
+            if len(self._seen) > known:
+                return proposal, values
+            self.tell(proposal, "failed", None, {})
+        drawn = (sample(self._space, self._rng) for _ in range(DRAWN))
+        return self._begin(next((point for point in drawn if _identity(point) not in self._seen), values))
 
     def tell(
         self, proposal: int, outcome: str, value: float | None, intermediate: Mapping[int, float]
@@ -133,13 +141,14 @@ class Proposer:
         """
         self._replayed += 1  # go on with other random numbers: the old ones would give the old proposals
         seed = random.Random(f"{self._seed}, {self._replayed}").getrandbits(32)
-        self._study.sampler = _sampler(self._sampler, seed, self._startup)
+        self._rng, self._study.sampler = random.Random(seed), _sampler(self._sampler, seed, self._startup)
         try:
             point = complete(self._space, values)
         except PointError:
             return self._number(None)
         if point in self._firsts:
             self._firsts.remove(point)
+        self._seen.add(_identity(point))
         if outcome == "running":
             return self._begin(point)[0]
         self._study.add_trial(self._history(point, outcome, value, intermediate))
@@ -176,6 +185,7 @@ class Proposer:
             warnings.simplefilter("ignore", _experimental())
             trial = self._study.ask()
             values = walk(self._space, lambda name, domain, path: self._suggest(trial, name, domain, path))
+        self._seen.add(_identity(values))
         return self._number(trial), values
 
     def _drawn(self, values: Mapping[str, Value]) -> dict[str, tuple[Value, Domain]]:
@@ -214,6 +224,10 @@ def _distribution(domain: Domain) -> "BaseDistribution":
             return IntDistribution(low, high, log=log, step=step)
         case Categorical(choices):
             return CategoricalDistribution(choices)
+
+
+def _identity(values: Mapping[str, Value]) -> frozenset[tuple[str, Value]]:
+    return frozenset(values.items())
 
 
 def _ending(outcome: str, value: float | None) -> "tuple[optuna.trial.TrialState, float | None]":

@@ -1,7 +1,8 @@
 """Where knobs may vary: values, no tensors. Standard library and PyYAML only.
 
 domains   Float, Int, Categorical: the values of one knob
-space     Space: walk, sample, corner, complete, fix, size
+tree      Level and Space: what opens what, and the one walk through it
+space     points of a Space: sample, corner, complete, contains, fix, size, options
 load      a YAML file -> Space, every mistake with its file and line
 *.yaml    the shipped spaces
 """

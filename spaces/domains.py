@@ -198,7 +198,7 @@ def _same_kind(choice: object, value: object) -> bool:
 def _check_range(low: float, high: float, log: bool) -> None:
     if low >= high:
         raise ValueError(f"the range from {low:g} to {high:g} is empty, low must be less than high")
-    if log and low <= 0:
-        raise ValueError(f"log needs a low above 0, got {low:g}")
     if not isinstance(log, bool):
         raise ValueError(f"log is {log!r}, expected true or false")
+    if log and low <= 0:
+        raise ValueError(f"log needs a low above 0, got {low:g}")

@@ -1,19 +1,21 @@
 """A space: which knobs there are, between which ends, and which open only when another is chosen.
 
 A point is a flat dict of values; `walk` is the only way through a space, and sampling, Optuna and the tests
-all go that way. The path of a knob says what was chosen above it: "architecture=mel_cnn, feature=logmel".
+all go that way.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from random import Random
 
 from .domains import Categorical, Domain, Float, Int, Value, settle, show, text
+from .tree import Draw, Level, Space, Values, below, every, names, nearest, paths, place, walk
 
-Values = dict[str, Value]
-Draw = Callable[[str, Domain, str], Value]
+__all__ = [
+    "Draw", "Level", "PointError", "Space", "Values", "below", "complete", "contains", "corner", "dimensions",
+    "every", "fix", "names", "nearest", "options", "paths", "place", "sample", "size", "walk",
+]  # fmt: skip
 
 
 class PointError(ValueError):
@@ -22,53 +24,6 @@ class PointError(ValueError):
     def __init__(self, knob: str, reason: str) -> None:
         super().__init__(reason)
         self.knob = knob
-
-
-@dataclass(frozen=True)
-class Level:
-    """Knobs that are open together. A branch is a categorical whose choices open further knobs."""
-
-    knobs: Mapping[str, Domain | Value] = field(default_factory=dict)  # a bare value is fixed
-    branches: "Mapping[str, Mapping[Value, Level]]" = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Space:
-    """A space as written in a file."""
-
-    name: str
-    about: str
-    epochs: int  # of a fold run
-    root: Level
-    defaults: tuple[Mapping[str, Value], ...] = ()  # the first trials; each may name only some knobs
-    lines: Mapping[str, int] = field(default_factory=dict)  # of a knob, and of each place ("PATH, KNOB")
-    path: str = ""
-
-    def line(self, knob: str, path: str = "") -> int:
-        """Line of a knob in the file: where it stands under `path`, else where it first stands, else 1."""
-        return self.lines.get(place(knob, path), self.lines.get(knob, 1))
-
-
-def place(knob: str, path: str) -> str:
-    """A knob with its path in front: what tells equal names in different arms apart."""
-    return f"{path}, {knob}" if path else knob
-
-
-def below(path: str, knob: str, choice: Value) -> str:
-    """The path of the knobs that a choice opens."""
-    return place(f"{knob}={show(choice)}", path)
-
-
-def walk(space: Space | Level, draw: Draw, path: str = "") -> Values:
-    """Ask `draw(name, domain, path)` for every knob that is open, parents before children."""
-    level = space.root if isinstance(space, Space) else space
-    values: Values = {}
-    for name, knob in level.knobs.items():
-        values[name] = draw(name, knob, path) if isinstance(knob, Domain) else knob
-    for name, arms in level.branches.items():
-        values[name] = choice = draw(name, Categorical(tuple(arms)), path)
-        values |= walk(arms[choice], draw, below(path, name, choice))
-    return values
 
 
 def sample(space: Space, rng: Random) -> Values:
@@ -110,22 +65,6 @@ def contains(space: Space, values: Mapping[str, Value]) -> bool:
         return complete(space, values).keys() == values.keys()
     except PointError:
         return False
-
-
-def every(space: Space | Level, path: str = "") -> Iterator[tuple[str, Domain | Value, str]]:
-    """(name, domain or fixed value, path) of every knob in every arm, parents before children."""
-    level = space.root if isinstance(space, Space) else space
-    for name, knob in level.knobs.items():
-        yield name, knob, path
-    for name, arms in level.branches.items():
-        yield name, Categorical(tuple(arms)), path
-        for choice, arm in arms.items():
-            yield from every(arm, below(path, name, choice))
-
-
-def names(space: Space | Level) -> frozenset[str]:
-    """Names of all knobs, open or not, fixed or not."""
-    return frozenset(name for name, _, _ in every(space))
 
 
 def size(space: Space | Level) -> int | None:
@@ -177,7 +116,8 @@ def options(space: Space | Level, knob: str) -> frozenset[Value | None]:
 def fix(space: Space, knob: str, value: Value) -> Space:
     """The part of the space where a knob has one value; for a branch, that arm alone.
 
-    Defaults follow: the value replaces theirs, and those of other arms are dropped.
+    Defaults follow: the value replaces theirs, and what another arm had opened is left out of them. Those that
+    had the value already stay first.
 
     Raises:
         ValueError: no such knob, or a value outside its range.
@@ -188,27 +128,26 @@ def fix(space: Space, knob: str, value: Value) -> Space:
     step_up = below("", knob, value) + ", "  # knobs of a chosen arm move up a level, and so do their lines
     moved_up = {key.replace(step_up, ""): line for key, line in space.lines.items() if step_up in key}
     smaller = replace(space, root=root, defaults=(), lines={**space.lines, **moved_up})
+    defaults = sorted(
+        (dict(default) for default in space.defaults), key=lambda d: d.get(knob, value) != value
+    )
     kept: list[Mapping[str, Value]] = []
-    for default in space.defaults:
-        before = complete(space, default)
-        moved = {**default, knob: value} if knob in before else dict(default)
-        try:
-            complete(smaller, moved)
-        except PointError:  # a default of another arm
-            continue
+    for default in defaults:
+        moved = _move(space, default, knob, value)
         if moved not in kept:
+            complete(smaller, moved)
             kept.append(moved)
     return replace(smaller, defaults=tuple(kept))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name.
-
-    >>> nearest("optim.rate", ["optim.lr", "model.width"])
-    "; the nearest known is 'optim.lr'"
-    """
-    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
-    return f"; the nearest known is {found[0]!r}" if found else ""
+def _move(space: Space, default: Values, knob: str, value: Value) -> Values:
+    """A default with a knob set to a value, and without what only its old value had opened."""
+    point = complete(space, default)
+    if knob not in point or point[knob] == value:
+        return default if knob not in point else {**default, knob: value}
+    step = below("", knob, point[knob])
+    closed = {name for name, path in paths(space, point).items() if step in path.split(", ")}
+    return {name: old for name, old in default.items() if name not in closed} | {knob: value}
 
 
 def _fix(level: Level, knob: str, value: Value, path: str) -> Level:

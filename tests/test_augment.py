@@ -54,6 +54,14 @@ def test_roll_only_moves_samples(wave):
     assert torch.equal(moved.sort(dim=1).values, wave.sort(dim=1).values)
 
 
+def test_roll_moves_whole_frames_of_a_spectrogram(spec):
+    moved = roll(spec, generator(), 1.0)
+    for before, after in zip(spec, moved, strict=True):
+        shift = next(n for n in range(before.shape[-1]) if torch.equal(before.roll(n, -1), after))
+        assert 0 <= shift < before.shape[-1]
+    assert not torch.equal(moved, spec)
+
+
 def test_roll_keeps_the_order_and_the_reach():
     ramp = torch.arange(float(T)).expand(B, T)
     start_B = roll(ramp, generator(), 0.2)[:, 0].long()
@@ -153,12 +161,12 @@ def test_everything_off_is_identity_and_draws_nothing(wave, spec, target):
     assert not augment.touches_wave
 
 
-@pytest.mark.parametrize("knob", ["gain_db", "roll", "noise_p"])
+@pytest.mark.parametrize("knob", ["gain_db", "noise_p"])
 def test_what_changes_the_wave_says_so(knob):
     assert Augment(AugmentConfig(**{knob: 0.5})).touches_wave
 
 
-@pytest.mark.parametrize("knob", ["freq_mask", "time_mask", "mixup"])
+@pytest.mark.parametrize("knob", ["roll", "freq_mask", "time_mask", "mixup"])
 def test_what_leaves_the_wave_alone_says_so(knob):
     assert not Augment(AugmentConfig(**{knob: 0.5})).touches_wave
 

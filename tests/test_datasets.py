@@ -28,6 +28,7 @@ def esc50(root: Path, rows: list[tuple[object, ...]] | None = None, columns=COLU
             )
             for fold in range(1, 6)
             for target, name in enumerate(("dog", "rooster", "pig"))
+            for src in (100 * fold + target,)
         ]
     (root / "audio").mkdir(parents=True)
     (root / "meta").mkdir()
@@ -97,14 +98,11 @@ def test_the_real_esc10_has_its_official_shape(esc10_root):
 
 def own_recordings(root: Path) -> Path:
     """3 classes, 7 recordings each, 4 pieces a recording, two formats."""
+    pieces = [(take, piece, "WAV" if piece % 2 else "flac") for take in range(7) for piece in range(4)]
     return folders(
         root,
         {
-            label: [
-                f"{label}{take}_{piece}.{'WAV' if piece % 2 else 'flac'}"
-                for take in range(7)
-                for piece in range(4)
-            ]
+            label: [f"{label}{take}_{piece}.{suffix}" for take, piece, suffix in pieces]
             for label in ("cat", "cow", "hen")
         },
     )
@@ -138,6 +136,11 @@ def test_one_recording_cut_into_two_classes_is_one_source():
     ]
     dealt = make_folds(clips, 3, 0)
     assert [dealt[row] for row in range(0, 12, 2)] == [dealt[row] for row in range(1, 12, 2)]
+
+
+def test_looking_needs_no_folds(tmp_path):
+    dataset = open_dataset(folders(tmp_path, {"a": ["1.wav"], "b": ["1.wav"]}), folds=0)
+    assert {clip.fold for clip in dataset.clips} == {0} and dataset.fold_seed is None
 
 
 def test_hidden_files_and_other_files_are_no_clips(tmp_path):
@@ -200,12 +203,20 @@ def test_too_few_sources_are_counted(tmp_path):
     assert caught.value.code == 1
 
 
+def shared(pairs: str) -> list[Clip]:
+    """Clips from words such as "a1": class a, source 1."""
+    return [Clip(pair, Path(), pair[0], 0, pair[1]) for pair in pairs.split()]
+
+
+def test_a_poor_first_deal_is_dealt_again():
+    clips = shared("a0 b0 c0 a1 a2 c2 b3 b5 a6 c6")  # the first shuffle leaves a fold without a class
+    dealt = make_folds(clips, 3, 0)
+    assert len({(clip.label, fold) for clip, fold in zip(clips, dealt, strict=True)}) == 9
+
+
 def test_a_class_that_cannot_reach_every_fold_is_named():
-    shared = [Clip(f"{n}", Path(), label, 0, "one") for n in range(9) for label in ("a", "b")]
-    rest = [Clip(f"{n}", Path(), "a", 0, f"s{n}") for n in range(3)]
-    extra = [Clip(f"b{n}", Path(), "b", 0, f"s{n}") for n in range(2)]
-    dealt = make_folds(shared + rest + extra, 3, 0)
-    assert set(dealt) == {1, 2, 3}
+    with pytest.raises(Failure, match="class . does not reach fold . of 3: its clips share sources"):
+        make_folds(shared("a1 a2 a3 b1 b2 b4 c1 c3 c4"), 3, 0)
 
 
 ROW = ("1-1-A-0.wav", 1, 0, "dog", "True", 1, "A")

@@ -9,8 +9,9 @@ import soundfile
 from test_audio import tone
 
 from search.commands import data
+from search.datasets import synthetic
 from search.datasets.dataset import open_dataset
-from search.datasets.pictures import BANDS, class_sheet, hz_to_mel, log_mel, mel_bank, mel_to_hz
+from search.datasets.pictures import BANDS, class_sheet, hz_to_mel, log_mel, mel_bank, mel_to_hz, typical
 from search.errors import Failure
 from search.settings import Settings
 
@@ -31,6 +32,14 @@ def test_one_picture_a_class_in_the_order_of_the_classes(sounds, tmp_path):
     assert [path.name for path in paths] == ["00_low_hum.png", "01_high.png"]
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
+
+
+def test_the_typical_clip_is_of_median_loudness(sounds):
+    for take, level in enumerate((0.2, 0.9, 0.05)):
+        soundfile.write(sounds / "high" / f"{take}.wav", tone(0.5, 16000) * level, 16000)
+    (sounds / "high" / "3.wav").write_bytes(b"nothing")
+    clips = [clip for clip in open_dataset(sounds, folds=0).clips if clip.label == "high"]
+    assert typical(clips)[0].name == "high/0.wav"
 
 
 def test_bad_clips_are_passed_over_until_none_is_left(sounds, tmp_path):
@@ -95,13 +104,7 @@ def escsearch(tmp_path, capsys):
 
 
 def test_synth_then_show_prints_paths(escsearch, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "search.datasets.synthetic.write_esc50_folder.__kwdefaults__",
-        {
-            **__import__("search.datasets.synthetic", fromlist=["x"]).write_esc50_folder.__kwdefaults__,
-            "seconds": 0.25,
-        },
-    )
+    monkeypatch.setitem(synthetic.write_esc50_folder.__kwdefaults__, "seconds", 0.25)
     code, printed, _ = escsearch("synth", tmp_path / "set", "--seed", 4, "--json")
     assert (code, json.loads(printed)["clips"], json.loads(printed)["seed"]) == (0, 400, 4)
     code, printed, remarks = escsearch("synth", tmp_path / "set", "--force")

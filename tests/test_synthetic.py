@@ -9,7 +9,8 @@ import pytest
 from search.datasets.audio import decode
 from search.datasets.dataset import open_dataset
 from search.datasets.pictures import mel_bank, mel_to_hz
-from search.datasets.synthetic import CLASSES, Source, make_clip, write_esc50_folder
+from search.datasets.synthetic import make_clip, write_esc50_folder
+from search.datasets.voices import CLASSES, Source
 from search.errors import Failure, UsageError
 
 RATE, SECONDS = 16000, 2.5

@@ -77,7 +77,12 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
     from ..datasets.pictures import class_sheet
 
     dataset = open_dataset(
-        args.data, format=args.format, subset=args.subset, source_regex=args.source_regex, skip_bad=True
+        args.data,
+        format=args.format,
+        subset=args.subset,
+        source_regex=args.source_regex,
+        folds=0,
+        skip_bad=True,
     )
     for _, reason in dataset.skipped:
         say(f"left out: {reason}")
@@ -101,7 +106,8 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
     folds = len({clip.fold for clip in dataset.clips})
     say(
         f"{dataset.name}{' (synthetic sounds)' if dataset.synthetic else ''}: {len(dataset.clips)} clips,"
-        f" {folds} {'official' if dataset.official_folds else 'made'} folds, licence {dataset.licence}"
+        f" {f'{folds} official folds' if dataset.official_folds else 'no folds of its own'},"
+        f" licence {dataset.licence}"
     )
     out(table(["class", "clips", "picture"], list(zip(dataset.classes, counts, paths, strict=True))))
     return 0

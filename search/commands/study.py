@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FINISHED_WITH_FAILURES, Refused, UsageError
 from ..settings import Settings
-from ..terminal import box, emit_json, out, say, table
+from ..terminal import box, emit_json, out, progress, table
 
 if TYPE_CHECKING:
     from ..run import Engine, Outcome
@@ -171,8 +171,8 @@ def act_demo(args: Namespace, settings: Settings) -> int:
 
     folder = settings.home / "synthetic"
     if not (folder / "meta" / "esc50.csv").is_file():
-        say(f"writing the synthetic set to {folder}")
-        write_esc50_folder(folder)
+        with progress("writing synthetic sounds") as tick:
+            write_esc50_folder(folder, progress=tick)
     number = next(n for n in range(1, 10**6) if not settings.study(_demo_name(n)).exists())
     spec = _spec(data=str(folder), trials=args.trials, finalists=1, model=DEMO)
     return _finish(

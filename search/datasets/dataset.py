@@ -41,7 +41,7 @@ def open_dataset(
 ) -> Dataset:
     """List the data set at `path`; no sound is decoded.
 
-    `folds` and `seed` make the folds of a set that has none; official folds stand as they are.
+    `folds` (0: none) and `seed` make the folds of a set without; official folds stand as they are.
     With `skip_bad`, files that are missing here or turn out undecodable in the store are left out by name.
 
     Raises:

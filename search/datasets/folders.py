@@ -3,6 +3,7 @@
 import re
 import warnings
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from ..errors import Failure, UsageError
@@ -10,6 +11,7 @@ from .clip import SUFFIXES, Clip, Dataset, slug
 
 LOOKS_LIKE = "one folder a class, LABEL/*.wav|flac|ogg|mp3"
 LICENCE = "not known"
+ATTEMPTS = 20  # shuffles tried until every class stands in every fold
 
 
 def recognise(root: Path) -> bool:
@@ -25,6 +27,7 @@ def read(
     skip_bad: bool = False,
 ) -> Dataset:
     """List the clips and deal them into `folds` folds: stratified by class, sources kept whole, seeded.
+    With 0 folds none are made: enough for looking at the sounds, not for learning from them.
 
     The source of a clip is the first group of `source_regex` in its file name, or else the file itself.
 
@@ -43,7 +46,7 @@ def read(
         raise UsageError(f"{root} has no classes: looked for {LOOKS_LIKE}")
     if len(classes) < 2:
         raise UsageError(f"{root} has one class only ({classes[0]}): looked for {LOOKS_LIKE}")
-    dealt = make_folds(clips, folds, seed)
+    dealt = make_folds(clips, folds, seed) if folds else [0] * len(clips)
     return Dataset(
         name=slug(root.resolve().name),
         root=root,
@@ -54,7 +57,7 @@ def read(
         licence=LICENCE,
         non_commercial=False,
         skip_bad=skip_bad,
-        fold_seed=seed,
+        fold_seed=seed if folds else None,
     )
 
 
@@ -76,22 +79,26 @@ def make_folds(clips: list[Clip], folds: int, seed: int) -> list[int]:
         raise Failure(
             f"too few sources for {folds} folds: {counts}; record more, leave the class out, or use fewer folds"
         )
-    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    labels = [clip.label for clip in clips]
-    dealt = [0] * len(clips)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on rare classes; they are counted above and below
-        parts = list(dealer.split(labels, labels, [clip.source for clip in clips]))
-    for fold, (_, rows) in enumerate(parts, start=1):
-        missing = sources.keys() - {labels[row] for row in rows}
-        if missing:
-            raise Failure(
-                f"class {sorted(missing)[0]} does not reach fold {fold} of {folds}: its clips share sources with"
-                " other classes; use fewer folds, another seed or a narrower --source-regex"
+    labels, owners = [clip.label for clip in clips], [clip.source for clip in clips]
+    for attempt in range(ATTEMPTS):
+        state = (seed + 1_000_003 * attempt) % 2**32
+        dealt = [0] * len(clips)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on rare classes: they are counted above and below
+            parts = StratifiedGroupKFold(folds, shuffle=True, random_state=state).split(
+                labels, labels, owners
             )
-        for row in rows:
-            dealt[row] = fold
-    return dealt
+            for fold, (_, rows) in enumerate(parts, start=1):
+                for row in rows:
+                    dealt[row] = fold
+        missing = set(product(sources, range(1, folds + 1))) - set(zip(labels, dealt, strict=True))
+        if not missing:
+            return dealt
+    label, fold = min(missing)
+    raise Failure(
+        f"class {label} does not reach fold {fold} of {folds}: its clips share sources with other classes;"
+        " use fewer folds or a narrower --source-regex"
+    )
 
 
 def _labels(root: Path) -> list[Path]:

@@ -36,7 +36,7 @@ def class_sheet(
         out_dir.mkdir(parents=True, exist_ok=True)
         for number, label in enumerate(dataset.classes):
             clips = [clip for clip in dataset.clips if clip.label == label]
-            clip, wave_T, rate = _typical(clips)
+            clip, wave_T, rate = typical(clips)
             path = out_dir / f"{number:02d}_{slug(label)}.png"
             draw(dataset, clip, wave_T, rate).savefig(path, dpi=130)
             paths.append(path)
@@ -53,9 +53,10 @@ def draw(dataset: Dataset, clip: Clip, wave_T: Wave, rate: int) -> Figure:
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
     figure.suptitle(clip.label.replace("_", " "), x=0.012, ha="left", size=16, weight="bold", color=INK)
+    fold = f"fold {clip.fold}, " if clip.fold else ""
     origin = "synthetic sound" if dataset.synthetic else dataset.name
     upper.set_title(
-        f"{origin}, clip {clip.name}, fold {clip.fold}, {rate / 1000:g} kHz, {seconds:.2f} s",
+        f"{origin}, clip {clip.name}, {fold}{rate / 1000:g} kHz, {seconds:.2f} s",
         loc="left",
         size=9,
         color="#52606d",
@@ -120,7 +121,7 @@ def mel_to_hz(mel: Any) -> Any:
     return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((np.maximum(mel, 15) - 15) * math.log(6.4) / 27))
 
 
-def _typical(clips: list[Clip]) -> tuple[Clip, Wave, int]:
+def typical(clips: list[Clip]) -> tuple[Clip, Wave, int]:
     """The clip of median loudness among a few spread over the class."""
     heard = []
     spread = np.linspace(0, len(clips) - 1, min(CANDIDATES, len(clips))).round().astype(int)

@@ -1,0 +1,268 @@
+"""Laws of the proposer, and of the check of a space against what recipes know."""
+
+import math
+import random
+import warnings
+
+import pytest
+
+from search.errors import UsageError
+from search.suggest import Proposer, check
+from spaces.domains import Categorical, Float, Int
+from spaces.load import load
+from spaces.space import Level, Space, complete, contains, sample
+
+SPACE = Space(
+    "toy",
+    "",
+    3,
+    Level(
+        {"x": Float(0.0, 1.0), "fixed": "always"},
+        {
+            "family": {
+                "a": Level({"lr": Float(1e-5, 1e-3, log=True)}),
+                "b": Level({"lr": Float(1e-2, 1e-1, log=True), "n": Int(1, 9, step=2)}),
+                "c": Level({"n": Int(1, 9, step=2)}),
+            }
+        },
+    ),
+    defaults=({"family": "b", "x": 0.5}, {"family": "c"}),
+)
+FIRSTS = [complete(SPACE, default) for default in SPACE.defaults]
+SMALL = Space(
+    "small", "", 1, Level({"a": Int(1, 3), "b": Categorical((1, 2))}, {"c": {"x": Level(), "y": Level()}})
+)
+
+
+def score(values):
+    """Best at family b, x = 0.8."""
+    return 1.0 - abs(values["x"] - 0.8) - (values["family"] != "b")
+
+
+def search(proposer, count):
+    points = []
+    for _ in range(count):
+        proposal, values = proposer.ask()
+        proposer.tell(proposal, "complete", score(values), {1: score(values)})
+        points.append(values)
+    return points
+
+
+def test_defaults_come_first_and_every_proposal_is_a_whole_point():
+    points = search(Proposer(SPACE, seed=0), 40)
+    assert points[:2] == FIRSTS
+    assert all(contains(SPACE, point) for point in points)
+    assert {point["family"] for point in points} == {"a", "b", "c"}
+    assert all(point["fixed"] == "always" for point in points)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_same_seed_and_answers_give_the_same_proposals(sampler):
+    first, again, other = (
+        search(Proposer(SPACE, seed=seed, startup=5, sampler=sampler), 20) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first[2:] != other[2:]
+
+
+def test_tpe_learns_what_random_does_not():
+    def late(sampler):
+        found = [
+            score(v) for s in range(3) for v in search(Proposer(SPACE, seed=s, sampler=sampler), 50)[30:]
+        ]
+        return sum(found) / len(found)
+
+    assert late("tpe") > late("random") + 0.3
+
+
+def test_an_unknown_sampler_is_refused():
+    with pytest.raises(ValueError, match="'grid', known: tpe, random"):
+        Proposer(SPACE, seed=0, sampler="grid")
+
+
+def test_a_pruned_trial_stays_pruned_with_what_it_had_reported():
+    from optuna.trial import TrialState
+
+    proposer = Proposer(SPACE, seed=0)
+    for outcome, value in [("pruned", None), ("complete", 0.5), ("failed", None), ("complete", math.nan)]:
+        proposal, _ = proposer.ask()
+        proposer.tell(proposal, outcome, value, {4: 0.3, 2: 0.2, 6: math.nan})
+    trials = proposer._study.trials
+    assert [t.state for t in trials] == [
+        TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL
+    ]  # fmt: skip
+    assert trials[0].intermediate_values == {2: 0.2, 4: 0.3}
+    assert trials[1].value == 0.5
+
+
+def test_a_replayed_history_is_what_was_told():
+    told = Proposer(SPACE, seed=0)
+    replayed = Proposer(SPACE, seed=0)
+    for number, outcome in enumerate(["complete", "pruned", "failed", "complete"]):
+        proposal, values = told.ask()
+        value = score(values) if outcome == "complete" else None
+        told.tell(proposal, outcome, value, {3: 0.1 * number})
+        replayed.replay(values, outcome, value, {3: 0.1 * number})
+
+    def facts(proposer):
+        return [
+            (t.state, t.params, t.distributions, t.values, t.intermediate_values)
+            for t in proposer._study.trials
+        ]
+
+    old, new = facts(told), facts(replayed)
+    assert [(s, p, d, i) for s, p, d, _, i in old] == [(s, p, d, i) for s, p, d, _, i in new]
+    assert [values for state, _, _, values, _ in new if state.name == "COMPLETE"] == [
+        values for state, _, _, values, _ in old if state.name == "COMPLETE"
+    ]
+
+
+def test_after_a_replay_defaults_are_not_asked_twice_and_new_points_come():
+    first = Proposer(SPACE, seed=0)
+    before = search(first, 6)
+    resumed = Proposer(SPACE, seed=0)
+    for values in [*before[1:], before[0]]:
+        resumed.replay(values, "complete", score(values), {})
+    after = search(resumed, 6)
+    assert not [point for point in after if point in before]
+    again = Proposer(SPACE, seed=0)
+    for values in [*before[1:], before[0]]:
+        again.replay(values, "complete", score(values), {})
+    assert search(again, 6) == after
+
+
+def test_a_trial_that_was_running_is_not_asked_again_and_can_be_told_later():
+    proposer = Proposer(SPACE, seed=0)
+    waiting = proposer.replay(FIRSTS[0], "running", None, {})
+    other, values = proposer.ask()
+    assert values == FIRSTS[1] and other != waiting
+    proposer.tell(waiting, "complete", 0.7, {1: 0.6})
+    assert proposer._study.best_value == 0.7
+    assert proposer._study.trials[0].intermediate_values == {1: 0.6}
+
+
+def test_history_outside_a_changed_space_teaches_nothing_and_breaks_nothing():
+    proposer = Proposer(SPACE, seed=0)
+    number = proposer.replay({"x": 3.0, "family": "b"}, "running", None, {})
+    proposer.tell(number, "complete", 0.9, {})
+    assert not proposer._study.trials
+    assert proposer.ask()[0] != number
+
+
+def test_a_small_space_is_tried_to_its_last_point_before_one_comes_twice():
+    for seed in range(3):
+        proposer, seen = Proposer(SMALL, seed=seed, startup=4), set()
+        for _ in range(12):
+            proposal, values = proposer.ask()
+            proposer.tell(proposal, "complete", float(values["a"]), {})
+            seen.add(tuple(sorted(values.items())))
+        assert len(seen) == 12
+        assert contains(SMALL, proposer.ask()[1])  # nothing new is left: an old one
+
+
+def test_parallel_proposals_differ():
+    proposer = Proposer(SPACE, seed=0, startup=2)
+    search(proposer, 8)
+    asked = [proposer.ask()[1] for _ in range(6)]
+    assert len({tuple(sorted(values.items())) for values in asked}) == 6
+
+
+def test_nothing_of_optuna_reaches_the_terminal(capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search(Proposer(SPACE, seed=0, startup=2), 6)
+    assert capfd.readouterr() == ("", "")
+
+
+# check
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo", "esc10", "esc50"])
+def test_every_shipped_space_is_recipes_to_its_corners(name):
+    check(load(name))
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo", "esc10", "esc50"])
+def test_proposals_of_shipped_spaces_parse(name):
+    from escmodels.recipe import parse
+
+    space = load(name)
+    proposer = Proposer(space, seed=0, startup=5)
+    for number in range(25):
+        proposal, values = proposer.ask()
+        assert contains(space, values)
+        parse(values)
+        proposer.tell(proposal, "complete", random.Random(number).random(), {})
+    assert all(parse(sample(space, random.Random(seed))) for seed in range(50))
+
+
+def refusal(tmp_path, text):
+    path = tmp_path / "toy.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        check(load(path))
+    assert caught.value.code == 2 and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}:")
+    return str(caught.value)[len(str(path)) + 1 :]
+
+
+ARMS = """\
+epochs: 3
+knobs:
+  architecture:
+    type: categorical
+    choices:
+      mel_cnn:
+        model.width: 8
+        {mel}
+      raw_cnn:
+        model.width: 0.5
+        {raw}
+"""
+
+
+@pytest.mark.parametrize(
+    ("mel", "raw", "said"),
+    [
+        ("model.wdith: 3", "", "8: unknown knob 'model.wdith'; the nearest known is 'model.width'"),
+        (
+            "",
+            "model.blocks: 3",
+            "11: a point of the space is no recipe: architecture 'raw_cnn' has no knob 'model.bl",
+        ),
+        ("model.blocks: 99", "", "8: a point of the space is no recipe: model.blocks is 99"),
+        (
+            "",
+            "feature: logmel",
+            "11: a point of the space is no recipe: architecture 'raw_cnn' takes a waveform",
+        ),
+        (
+            "feature.n_mels: {type: int, low: 40, high: 400}",
+            "",
+            "8: a point .* feature.n_mels is 400, too many",
+        ),
+        ("optim.name: true", "", "8: a point .* optim.name is True .bool., expected a text"),
+    ],
+)
+def test_what_no_recipe_knows_is_refused_with_its_line(mel, raw, said, tmp_path):
+    import re
+
+    sentence = refusal(tmp_path, ARMS.format(mel=mel, raw=raw))
+    line = said.partition(":")[0]
+    if "takes a waveform" in said:  # two choices that do not fit: either line is right
+        line = sentence.partition(":")[0]
+        assert line in ("3", "11")
+    assert re.match(line + said[said.index(":") :], sentence), sentence
+
+
+def test_a_default_that_is_no_recipe_is_refused_with_its_own_line(tmp_path):
+    text = """\
+epochs: 3
+knobs:
+  optim.batch: {type: categorical, choices: [16, 1]}
+  model.width: {type: int, low: 4, high: 8}
+defaults:
+  - {optim.batch: 16}
+  - {optim.batch: 1}
+"""
+    assert refusal(tmp_path, text).startswith("7: default is no recipe: optim.batch is 1")
