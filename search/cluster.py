@@ -47,7 +47,7 @@ class Shared:
     """The clips at one sample rate as they travel: samples by file on one machine, by object on a cluster."""
 
     table: Mapping[str, Any]  # the fields of the ClipSet but its samples
-    samples: ray.ObjectRef | tuple[str, int, int]  # or (path, offset in bytes, number of samples)
+    samples: "ray.ObjectRef[Any] | tuple[str, int, int]"  # or (path, offset in bytes, number of samples)
 
     def open(self) -> ClipSet:
         """The clips in this process, samples not copied."""
@@ -109,7 +109,7 @@ class _Search(_NotKept, Searcher):
         self._conductor, self._concurrent = conductor, concurrent
         self.running: dict[str, int] = {}  # Tune's trial id -> our trial
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
         if len(self.running) >= self._concurrent:
             return None
         assignment = self._conductor.next()
@@ -144,7 +144,7 @@ class _Scheduler(_NotKept, FIFOScheduler):
     """Tune's scheduler: what the conductor says to a report."""
 
     def __init__(self, conductor: Conductor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._conductor = conductor
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -183,7 +183,7 @@ class RayRunner:
             ) from error
         for name in ("ray", "ray.tune", "ray.air", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        have = ray.cluster_resources()
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if gpus_per_trial > have.get("GPU", 0.0):
             ray.shutdown()
             raise Failure(
@@ -221,8 +221,8 @@ class RayRunner:
     def run_jobs(self, jobs: Sequence[Job], on_done: OnJob) -> None:
         """Run jobs as Ray tasks; Ray repeats those whose worker is lost."""
         remote = ray.remote(max_retries=3, num_cpus=1, num_gpus=self._gpus)(_job)
-        shared = ray.put(dict(self._shared)) if self._local else self._shared
-        waiting: dict[ray.ObjectRef, Job] = {
+        shared = ray.put(self._shared)
+        waiting: dict[ray.ObjectRef[Any], Job] = {
             remote.remote(job, shared, self._threads, self._gpus): job for job in jobs
         }
         try:
@@ -249,7 +249,7 @@ def _job(job: Job, shared: Mapping[int, Shared], threads: int, gpus: float) -> J
     return run_job(job, _Opened(shared), _device(gpus))
 
 
-def _result(task: ray.ObjectRef, job: Job) -> JobResult:
+def _result(task: "ray.ObjectRef[Any]", job: Job) -> JobResult:
     try:
         return ray.get(task)
     except ray.exceptions.RayError as error:

@@ -38,7 +38,9 @@ class Limits:
         if self.hours is not None and self.hours <= 0:
             raise ValueError(f"hours must be positive, got {self.hours}")
         if self.eta <= 1 or self.minimum < 2:
-            raise ValueError(f"eta must be above 1 and competitors at least 2, got {self.eta} and {self.minimum}")
+            raise ValueError(
+                f"eta must be above 1 and competitors at least 2, got {self.eta} and {self.minimum}"
+            )
         if self.pruner not in ("asha", "none"):
             raise ValueError(f"unknown pruner {self.pruner!r}, known: asha, none")
 

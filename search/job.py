@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from escmodels.fit import fit
 
+from escmodels.fit import fit
 from escmodels.recipe import parse
 
 from .trial import ClipsAt

@@ -117,6 +117,7 @@ class Ledger:
                 if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
                     for statement in SCHEMA.split(";\n"):
                         self._db.execute(statement)
+                    self._db.execute("INSERT INTO facts VALUES ('began', ?)", (time.time(),))
         except sqlite3.DatabaseError as error:
             raise Failure(f"{path} cannot be used as a ledger: {error}") from error
         if (version := self._db.execute("PRAGMA user_version").fetchone()[0]) != 1:
@@ -151,6 +152,11 @@ class Ledger:
         """The value kept under a name."""
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return default if row is None else json.loads(row[0])
+
+    @property
+    def began(self) -> float:
+        """When the ledger was made, in seconds since 1970."""
+        return float(self.fact("began"))
 
     # trials
 

@@ -101,16 +101,26 @@ class MlflowTracker:
         return run_id
 
     def open(
-        self, key: str, name: str, parent: str | None, tags: Mapping[str, str], params: Mapping[str, object]
+        self,
+        key: str,
+        name: str,
+        parent: str | None,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+        time: int,
     ) -> None:
         """See `Tracker.open`."""
         from mlflow.entities import Param, RunTag
 
-        links = {KEY: key} | ({"mlflow.parentRunId": self._existing(parent)} if parent else {})
+        links = {KEY: key, "mlflow.source.name": "escsearch"} | (
+            {"mlflow.parentRunId": self._existing(parent)} if parent else {}
+        )
         run_id = self.run_id(key)
         if run_id is None:
             run = self._guard(
-                lambda: self._client.create_run(self.experiment, run_name=name, tags={**links, **tags})
+                lambda: self._client.create_run(
+                    self.experiment, start_time=time, run_name=name, tags={**links, **tags}
+                )
             )
             self._runs[key] = run_id = run.info.run_id
         elif tags:

@@ -88,7 +88,8 @@ class Projector:
             "data.synthetic": str(study.synthetic).lower(),
         }
         state = self._ledger.fact("state", "running")
-        self._tracker.open(self._root, study.name, None, tags | {"esc.state": state}, study.params)
+        began = _milliseconds(self._ledger.began)
+        self._tracker.open(self._root, study.name, None, tags | {"esc.state": state}, study.params, began)
         if state != "running":
             self._tracker.close(
                 self._root, "FINISHED" if state == "done" else "KILLED", _milliseconds(time.time())
@@ -113,7 +114,7 @@ class Projector:
         }
         if row.reason:
             tags["esc.reason"] = row.reason
-        self._tracker.open(key, name, self._root, tags, row.values)
+        self._tracker.open(key, name, self._root, tags, row.values, _milliseconds(row.started))
         self._opened.add(key)
         points = self._trial_points(row)
         if points:
@@ -191,7 +192,7 @@ class Projector:
             ),
         }
         name = f"t{fold.trial:03d} {'split' if fold.phase == 'search' else 'test fold'} {fold.split}"
-        self._tracker.open(key, name, parent, tags, {})
+        self._tracker.open(key, name, parent, tags, {}, _milliseconds(fold.started))
         self._opened.add(key)
 
     def _epoch_points(self, fold: FoldRow, epochs: set[int]) -> list[Point]:
@@ -224,7 +225,8 @@ class Projector:
                 "protocol": self._study.protocol,
             }
             name = f"exam t{trial:03d} {row.values.get('architecture', '')}".strip()
-            self._tracker.open(key, name, self._root, tags, row.values)
+            began = min(fold.started for fold in self._ledger.folds(trial, "exam"))
+            self._tracker.open(key, name, self._root, tags, row.values, _milliseconds(began))
             self._opened.add(key)
         return key
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from escmodels.classifier import Classifier
-
 from escmodels.scores import Exam
 
 from . import bundle, exam, registry
@@ -27,6 +26,7 @@ from .job import Job, JobResult
 from .ledger import TrialRow, sole_driver
 from .local import LocalRunner
 from .mlflow_tracker import MlflowTracker, check_reachable
+from .pages import EXPERIMENT
 from .progress import SearchView
 from .projection import ProjectorThread, study_key
 from .promote import Verdict, decide
@@ -37,7 +37,6 @@ from .terminal import progress, say
 from .tracker import TrackerDown
 
 FLUSH = 300.0  # seconds that the end of a stage waits for MLflow to take what is left
-EXPERIMENT = "escsearch"
 
 
 @dataclass(frozen=True)
@@ -375,7 +374,9 @@ class Session:
         if champion is not None and origin.items() <= dict(champion.tags).items():
             return Shipped(name, champion.version, True, "it is the champion already")
         if champion is not None and champion.exam is None:
-            reason = f"its champion, version {champion.version}, was registered without an exam to compare with"
+            reason = (
+                f"its champion, version {champion.version}, was registered without an exam to compare with"
+            )
             return Shipped(name, None, False, f"{reason}; promote this one under another --model NAME")
         verdict: Verdict = decide(result, champion.exam if champion else None, min_gain)
         if not verdict.promote:
@@ -384,7 +385,7 @@ class Session:
         key, root = f"{study_key(study.facts())}/model", study_key(study.facts())
         tags = {"esc.level": "model", "study": study.folder.name, "trial": str(row.number), "phase": "refit"}
         run_name = f"model t{row.number:03d} {row.values.get('architecture', '')}".strip()
-        tracker.open(key, run_name, root, tags, row.values)
+        tracker.open(key, run_name, root, tags, row.values, int(time.time() * 1000))
         run_id = tracker.run_id(key)
         assert run_id is not None
         uri = registry.log_model(settings, run_id, folder)

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 import yaml
-from spaces.load import find, load
-from spaces.space import Space, fix, options
 
 import escmodels
 from escmodels.clips import ClipSet
 from escmodels.folds import PROTOCOLS, Split, check
+from spaces.load import find, load
+from spaces.space import Space, fix, options
 
 from .conductor import Limits
 from .datasets.dataset import Dataset, open_dataset

@@ -29,9 +29,18 @@ class Tracker(Protocol):
     """All methods may raise `TrackerDown`; they may then be called again with the same arguments."""
 
     def open(
-        self, key: str, name: str, parent: str | None, tags: Mapping[str, str], params: Mapping[str, object]
+        self,
+        key: str,
+        name: str,
+        parent: str | None,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+        time: int,
     ) -> None:
-        """Make sure that the run exists and carries these tags and params. Params never change."""
+        """Make sure that the run exists and carries these tags and params. Params never change.
+
+        time: when a new run began, in milliseconds since 1970.
+        """
 
     def log(self, key: str, points: Sequence[Point]) -> None:
         """Add points to an open run."""
@@ -52,6 +61,7 @@ class MemoryRun:
 
     name: str
     parent: str | None
+    began: int  # milliseconds since 1970
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     points: set[Point] = field(default_factory=set)
@@ -71,11 +81,17 @@ class MemoryTracker:
             raise TrackerDown("taken away")
 
     def open(
-        self, key: str, name: str, parent: str | None, tags: Mapping[str, str], params: Mapping[str, object]
+        self,
+        key: str,
+        name: str,
+        parent: str | None,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+        time: int,
     ) -> None:
         """See `Tracker.open`."""
         self._check()
-        run = self.runs.setdefault(key, MemoryRun(name, parent))
+        run = self.runs.setdefault(key, MemoryRun(name, parent, time))
         run.tags |= tags
         run.params |= {name: str(value) for name, value in params.items()}
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from escmodels.fit import Diverged, EpochScore, Fitted, fit
 
 from escmodels.clips import ClipSet
+from escmodels.fit import Diverged, EpochScore, Fitted, fit
 from escmodels.folds import SearchSplit
 from escmodels.recipe import parse
 from escmodels.scores import accuracy, log_loss

@@ -114,13 +114,16 @@ def options(space: Space | Level, knob: str) -> frozenset[Value | None]:
 
 
 def fix(space: Space, knob: str, value: Value) -> Space:
-    """The part of the space where a knob has one value; for a branch, that arm alone.
+    """The space with a knob set to one value; for a branch, that arm alone.
+
+    A range says where a search may look, so the value may lie outside it (a path of weights, for one), and may
+    replace a fixed one; whether a recipe can be made of it is for the recipe to say.
 
     Defaults follow: the value replaces theirs, and what another arm had opened is left out of them. Those that
     had the value already stay first.
 
     Raises:
-        ValueError: no such knob, or a value outside its range.
+        ValueError: no such knob, or no such arm.
     """
     if knob not in names(space):
         raise ValueError(f"{space.path or space.name} has no knob {knob!r}{nearest(knob, names(space))}")
@@ -152,19 +155,15 @@ def _move(space: Space, default: Values, knob: str, value: Value) -> Values:
 
 def _fix(level: Level, knob: str, value: Value, path: str) -> Level:
     knobs, branches = dict(level.knobs), dict(level.branches)
-    where = f" with {path}" if path else ""
     if knob in knobs:
         domain = knobs[knob]
-        if not isinstance(domain, Domain):
-            if domain != value:
-                raise ValueError(f"{knob} is {show(value)}, but the space fixes it to {show(domain)}{where}")
-        elif not domain.contains(value):
-            raise ValueError(f"{knob} is {show(value)}, expected {text(domain)}{where}")
-        else:
-            knobs[knob] = settle(domain, value)
+        if isinstance(domain, Domain) and domain.contains(value):
+            value = settle(domain, value)
+        knobs[knob] = value
     elif knob in branches:
         arms = branches.pop(knob)
         if not Categorical(tuple(arms)).contains(value):
+            where = f" with {path}" if path else ""
             raise ValueError(f"{knob} is {show(value)}, expected {text(Categorical(tuple(arms)))}{where}")
         knobs |= {knob: value, **arms[value].knobs}
         branches |= arms[value].branches

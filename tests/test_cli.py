@@ -75,7 +75,9 @@ def test_with_skip_bad_it_is_left_out_by_name(run, tmp_path):
     data = write_esc50_folder(tmp_path / "data", sample_rate=8000, seconds=0.5)
     bad = sorted((data / "audio").glob("*.wav"))[7]
     bad.write_bytes(b"not a sound at all")
-    space_file = space(tmp_path, "  data.sample_rate: 8000\n  data.crop: 0.5\n  model.width: 4\n  model.blocks: 2\n")
+    space_file = space(
+        tmp_path, "  data.sample_rate: 8000\n  data.crop: 0.5\n  model.width: 4\n  model.blocks: 2\n"
+    )
     code, stdout, stderr = run(*local(space_file, data, "--study", "s", "--skip-bad", "--no-exam"))
     assert code == 0, stderr
     assert "399 clips" in stdout
@@ -86,7 +88,10 @@ def test_with_skip_bad_it_is_left_out_by_name(run, tmp_path):
     ("text", "says"),
     [
         ("  optim.lrr: 0.1\n", ("my.yaml:5", "optim.lrr", "nearest known is 'optim.lr'")),
-        ("  optim.lr: {type: float, low: 0.1, high: 0.01}\n", ("my.yaml:5", "range from 0.1 to 0.01 is empty")),
+        (
+            "  optim.lr: {type: float, low: 0.1, high: 0.01}\n",
+            ("my.yaml:5", "range from 0.1 to 0.01 is empty"),
+        ),
         (
             "  optim.lr: {type: float, low: 0.001, high: 0.01}\ndefaults: {optim.lr: 0.5}\n",
             ("my.yaml:6", "optim.lr is 0.5", "0.001 to 0.01"),
@@ -124,7 +129,12 @@ def test_a_study_that_does_not_exist(run):
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "relative/folder"])
 def test_an_mlflow_that_cannot_be_reached_at_start(run, tmp_path, sounds, uri):
     code = 1 if uri.startswith("http") else 2
-    refuses(run(*local("smoke", sounds, "--tracking-uri", uri)), code, uri, "sqlite" if code == 2 else "does not answer")
+    refuses(
+        run(*local("smoke", sounds, "--tracking-uri", uri)),
+        code,
+        uri,
+        "sqlite" if code == 2 else "does not answer",
+    )
     assert not (tmp_path / "home").exists() or not list((tmp_path / "home").glob("*/study.yaml"))
 
 
@@ -151,7 +161,11 @@ def test_arguments_that_cannot_be(run, sounds, words, says):
 def test_every_command_has_help_with_an_example(capsys):
     commands = next(action for action in parser()._actions if hasattr(action, "choices") and action.choices)
     for name, command in commands.choices.items():
-        nested = [action for action in command._actions if hasattr(action, "choices") and isinstance(action.choices, dict)]
+        nested = [
+            action
+            for action in command._actions
+            if hasattr(action, "choices") and isinstance(action.choices, dict)
+        ]
         for one in nested[0].choices.values() if nested else [command]:
             assert "example: escsearch" in one.format_help(), name
 

@@ -103,14 +103,18 @@ def test_a_killed_search_ends_as_if_it_had_not_been_killed(tmp_path, killed_afte
     proposer.asked = len(broken.trials())  # the sampler goes on where it stood
     run(resumed)
     assert states(broken) == states(steady)
-    assert [(f.key, f.score, f.state) for f in broken.folds()] == [(f.key, f.score, f.state) for f in steady.folds()]
+    assert [(f.key, f.score, f.state) for f in broken.folds()] == [
+        (f.key, f.score, f.state) for f in steady.folds()
+    ]
     assert broken.rungs() == steady.rungs()
     for ledger in (steady, broken):
         ledger.close()
 
 
 def test_finished_fold_runs_are_not_assigned_again_after_a_kill(ledger):
-    run(conductor(ledger, [0.5], pruner="none")[0], stop_after=EPOCHS + 1)  # one split done, one epoch of the next
+    run(
+        conductor(ledger, [0.5], pruner="none")[0], stop_after=EPOCHS + 1
+    )  # one split done, one epoch of the next
     assignment = conductor(ledger, [0.5])[0].next()
     assert (assignment.trial, assignment.finished) == (0, frozenset({1}))
 

@@ -15,7 +15,9 @@ from search.datasets.synthetic import write_esc50_folder
 from search.ledger import Ledger
 
 pytestmark = pytest.mark.slow
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("ESCSEARCH", "MLFLOW", "RAY"))}
+ENVIRONMENT = {
+    key: value for key, value in os.environ.items() if not key.startswith(("ESCSEARCH", "MLFLOW", "RAY"))
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,20 @@ def escsearch(place, *words, code=0):
 @pytest.fixture(scope="module")
 def killed(place):
     """A run whose driver is killed three times, then finished by `resume`: (outcome, snapshots of fold runs)."""
-    words = ("run", "smoke", "--data", "sounds", "--trials", 6, "--study", "drill", "--finalists", 1, "--model", "m")
+    words = (
+        "run",
+        "smoke",
+        "--data",
+        "sounds",
+        "--trials",
+        6,
+        "--study",
+        "drill",
+        "--finalists",
+        1,
+        "--model",
+        "m",
+    )
     folder, snapshots = place / "runs" / "drill", []
     for moment, first in ((1, words), (7, None), (15, None)):
         driver = subprocess.Popen(
@@ -109,7 +124,11 @@ def test_after_the_kills_ledger_and_mlflow_hold_every_fold_run_once(killed, plac
         assert len(splits) == len(set(splits))
         if row.state == "complete":
             assert splits == [1, 2, 3, 4, 5]
-        shown = [key for level, key, _, _ in rows if level == "fold" and f"/t{row.number:03d}/s" in key and "exam" not in key]
+        shown = [
+            key
+            for level, key, _, _ in rows
+            if level == "fold" and f"/t{row.number:03d}/s" in key and "exam" not in key
+        ]
         assert len(shown) == len(splits)
     assert not [key for _, key, status, _ in rows if status == "RUNNING"]
     exams = [key for level, key, _, _ in rows if level == "fold" and "/exam/" in key]
@@ -144,7 +163,14 @@ def test_the_printed_commands_work_as_they_are(killed, place):
     for line in outcome["next"]:
         if " ui" not in line:
             done = subprocess.run(
-                line, shell=True, cwd=place, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+                line,
+                shell=True,
+                cwd=place,
+                env=ENVIRONMENT,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
             )
             assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert all(line in (place / "runs" / "drill" / "predict.txt").read_text() for line in outcome["next"])
@@ -158,15 +184,33 @@ def test_resuming_a_finished_study_trains_nothing_and_says_so(killed, place):
     assert _finished(place / "runs" / "drill") == before
 
 
-def test_a_study_can_be_asked_for_more_trials_in_process_and_the_gate_refuses_what_is_no_better(killed, place):
+def test_a_study_can_be_asked_for_more_trials_in_process_and_the_gate_refuses_what_is_no_better(
+    killed, place
+):
     done = escsearch(
-        place, "run", "smoke", "--data", "sounds", "--trials", 1, "--study", "second", "--runner", "local",
-        "--finalists", 1, "--no-exam", "--pruner", "none",
+        place,
+        "run",
+        "smoke",
+        "--data",
+        "sounds",
+        "--trials",
+        1,
+        "--study",
+        "second",
+        "--runner",
+        "local",
+        "--finalists",
+        1,
+        "--no-exam",
+        "--pruner",
+        "none",
     )
     assert "second" in done.stdout
     escsearch(place, "promote", "second", code=2)  # not examined yet
     escsearch(place, "exam", "second", "--runner", "local", "--finalists", 1)
-    refused = escsearch(place, "promote", "second", "--runner", "local", "--model", "m", "--min-gain", "0.9", code=4)
+    refused = escsearch(
+        place, "promote", "second", "--runner", "local", "--model", "m", "--min-gain", "0.9", code=4
+    )
     assert "gain" in refused.stderr
     more = escsearch(place, "resume", "second", "--trials", 2, "--runner", "local", "--no-exam", "--json")
     assert sum(json.loads(more.stdout)["trials"].values()) == 2
@@ -200,6 +244,8 @@ def test_gpus_that_are_not_there_are_a_sentence(place):
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    done = escsearch(place, "run", "smoke", "--data", "sounds", "--study", "gpu", "--gpus-per-trial", 1, code=1)
+    done = escsearch(
+        place, "run", "smoke", "--data", "sounds", "--study", "gpu", "--gpus-per-trial", 1, code=1
+    )
     assert "1 GPUs a trial were asked for, the cluster has 0" in done.stderr
     assert not (place / "runs" / "gpu").exists()

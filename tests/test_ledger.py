@@ -35,7 +35,11 @@ def test_what_was_written_is_there_after_reopening(ledger):
     ledger.write_fact("state", {"done": [1, 2]})
     again = Ledger(ledger.path)
     (row,) = again.trials()
-    assert (row.values, row.state, row.objective) == ({"optim.lr": 1e-3, "architecture": "mel_cnn"}, "complete", 0.5)
+    assert (row.values, row.state, row.objective) == (
+        {"optim.lr": 1e-3, "architecture": "mel_cnn"},
+        "complete",
+        0.5,
+    )
     (fold,) = again.folds()
     assert (fold.state, fold.score, fold.predictions, fold.epochs) == ("finished", 0.5, b"\0\0", 2)
     assert [(epoch, metrics) for epoch, metrics, _ in again.epochs("a")] == [
@@ -97,7 +101,16 @@ def test_a_reader_gets_every_change_once_in_order_and_again_until_it_acknowledge
 def test_an_exam_fold_run_is_recorded_once(ledger):
     for score in (0.7, 0.9):
         ledger.record_exam_fold(
-            "x", trial=0, split=1, seed=0, score=score, loss=1.0, epochs=2, seconds=2.0, predictions=b"", losses=[2, 1]
+            "x",
+            trial=0,
+            split=1,
+            seed=0,
+            score=score,
+            loss=1.0,
+            epochs=2,
+            seconds=2.0,
+            predictions=b"",
+            losses=[2, 1],
         )
     (fold,) = ledger.folds(phase="exam")
     assert fold.score == 0.7
@@ -112,7 +125,14 @@ def test_the_key_of_a_fold_run_depends_on_all_that_decides_its_result():
     changed = [fold_key(values | {"a": 2}, **facts)]
     changed += [
         fold_key(values, **(facts | change))
-        for change in ({"phase": "exam"}, {"split": 2}, {"seed": 1}, {"epochs": 4}, {"data": "e"}, {"code": "d"})
+        for change in (
+            {"phase": "exam"},
+            {"split": 2},
+            {"seed": 1},
+            {"epochs": 4},
+            {"data": "e"},
+            {"code": "d"},
+        )
     ]
     assert len({base, *changed}) == 8
 

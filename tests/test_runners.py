@@ -98,7 +98,8 @@ class Behaves:
         local.search(reference)
         assert [row.state for row in conductor.ledger.trials()] == ["complete"] * 2
         facts = [
-            {(f.key, f.score, f.loss, f.predictions, f.epochs) for f in c.ledger.folds()} for c in (conductor, reference)
+            {(f.key, f.score, f.loss, f.predictions, f.epochs) for f in c.ledger.folds()}
+            for c in (conductor, reference)
         ]
         assert len(facts[0]) == 6
         assert facts[0] == facts[1]  # to the last bit

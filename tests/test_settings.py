@@ -8,7 +8,9 @@ from search.settings import resolve
 
 def test_flag_over_environment_over_file_over_default(tmp_path):
     environment = {"ESCSEARCH_HOME": "/env/home", "RAY_ADDRESS": "auto"}
-    (tmp_path / "escsearch.yaml").write_text("home: /file/home\nray_address: elsewhere\ntracking_uri: http://h:5000\n")
+    (tmp_path / "escsearch.yaml").write_text(
+        "home: /file/home\nray_address: elsewhere\ntracking_uri: http://h:5000\n"
+    )
     settings = resolve({"home": "/flag/home"}, environment, tmp_path)
     assert str(settings.home) == "/flag/home"
     assert settings.ray_address == "auto"

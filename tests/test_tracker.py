@@ -20,42 +20,42 @@ class Behaves:
         raise AssertionError("give a read method")
 
     def test_opening_twice_makes_one_run_with_all_tags(self, tracker):
-        tracker.open("once", "n", None, {"a": "1"}, {"optim.lr": 0.1})
-        tracker.open("once", "n", None, {"b": "2"}, {"optim.lr": 0.1})
+        tracker.open("once", "n", None, {"a": "1"}, {"optim.lr": 0.1}, 1000)
+        tracker.open("once", "n", None, {"b": "2"}, {"optim.lr": 0.1}, 1000)
         name, _, tags, params, _, status = self.read(tracker, "once")
         assert (name, params, status) == ("n", {"optim.lr": "0.1"}, "RUNNING")
         assert tags.items() >= {"a": "1", "b": "2"}.items()
 
     def test_points_come_back_by_step_and_repeated_ones_count_once(self, tracker):
-        tracker.open("points", "n", None, {}, {})
+        tracker.open("points", "n", None, {}, {}, 1000)
         points = [Point("valid_accuracy", 0.4, 1, 1000), Point("valid_accuracy", 0.6, 2, 2000)]
         tracker.log("points", points)
         tracker.log("points", points)
         assert self.read(tracker, "points")[4] == {("valid_accuracy", 1): [0.4], ("valid_accuracy", 2): [0.6]}
 
     def test_more_points_than_one_request_takes(self, tracker):
-        tracker.open("many", "n", None, {}, {})
+        tracker.open("many", "n", None, {}, {}, 1000)
         tracker.log("many", [Point("m", step / 4, step, 1000) for step in range(1203)])
         assert len(self.read(tracker, "many")[4]) == 1203
 
     def test_children_know_their_parent(self, tracker):
-        tracker.open("parent", "p", None, {}, {})
-        tracker.open("child", "c", "parent", {}, {})
+        tracker.open("parent", "p", None, {}, {}, 1000)
+        tracker.open("child", "c", "parent", {}, {}, 1000)
         assert self.read(tracker, "child")[1] == "parent"
 
     def test_a_closed_run_has_its_status(self, tracker):
-        tracker.open("closed", "n", None, {}, {})
+        tracker.open("closed", "n", None, {}, {}, 1000)
         tracker.close("closed", "KILLED", 5000)
         assert self.read(tracker, "closed")[5] == "KILLED"
 
     def test_a_dropped_run_is_gone_and_dropping_again_is_harmless(self, tracker):
-        tracker.open("dropped", "n", None, {}, {})
+        tracker.open("dropped", "n", None, {}, {}, 1000)
         tracker.drop("dropped")
         tracker.drop("dropped")
         assert self.read(tracker, "dropped") is None
 
     def test_a_file_can_be_attached(self, tracker):
-        tracker.open("file", "n", None, {}, {})
+        tracker.open("file", "n", None, {}, {}, 1000)
         tracker.attach("file", "curve.txt", b"0 1 2")
         assert self.file(tracker, "file", "curve.txt") == b"0 1 2"
 
@@ -109,7 +109,7 @@ class TestMlflowOnSqlite(Behaves):
             return file.read()
 
     def test_a_new_tracker_finds_the_runs_of_an_old_one(self, tracker, tmp_path_factory):
-        tracker.open("found", "n", None, {}, {})
+        tracker.open("found", "n", None, {}, {}, 1000)
         settings = resolve({"tracking_uri": tracker._uri}, environment={})
         assert MlflowTracker(settings, "test").run_id("found") == tracker.run_id("found")
 
@@ -178,7 +178,9 @@ def test_the_tree_is_study_trial_fold(ledger):
     assert {point.step for point in trial.points if point.metric == "mean_valid_accuracy"} == {1, 2, 3}
     assert [point.value for point in trial.points if point.metric == "objective"] == [0.5]
     fold = tracker.runs["s@f00d/t000/s2/a1"]
-    assert {(p.metric, p.step) for p in fold.points} == {(name, epoch) for name in METRICS for epoch in (1, 2)}
+    assert {(p.metric, p.step) for p in fold.points} == {
+        (name, epoch) for name in METRICS for epoch in (1, 2)
+    }
 
 
 def test_projecting_everything_twice_changes_nothing(ledger):
@@ -248,7 +250,9 @@ def test_a_fold_run_that_was_cut_off_is_replaced_by_its_next_attempt(ledger):
     assert steps == [1]
 
 
-@pytest.mark.parametrize(("state", "status"), [("pruned", "KILLED"), ("failed", "FAILED"), ("complete", "FINISHED")])
+@pytest.mark.parametrize(
+    ("state", "status"), [("pruned", "KILLED"), ("failed", "FAILED"), ("complete", "FINISHED")]
+)
 def test_a_trial_that_ended_leaves_no_run_open(ledger, state, status):
     tracker = MemoryTracker()
     work(ledger, splits=(1,))
@@ -266,11 +270,25 @@ def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
     work(ledger)
     for split in (1, 2, 3):
         ledger.record_exam_fold(
-            f"x{split}", trial=0, split=split, seed=0, score=0.7, loss=1.0, epochs=2, seconds=1.0, predictions=b"",
+            f"x{split}",
+            trial=0,
+            split=split,
+            seed=0,
+            score=0.7,
+            loss=1.0,
+            epochs=2,
+            seconds=1.0,
+            predictions=b"",
             losses=[2.0, 1.0],
         )
     exam = {"mean": 0.7, "low": 0.6, "high": 0.8, "macro_f1": 0.69, "validation": 0.75}
-    record = {"exam": exam, "confusion": [[3, 1], [0, 4]], "classes": ["a", "b"], "stop_after": 2, "time": 1.0}
+    record = {
+        "exam": exam,
+        "confusion": [[3, 1], [0, 4]],
+        "classes": ["a", "b"],
+        "stop_after": 2,
+        "time": 1.0,
+    }
     ledger.write_fact("exam/0", record, change="exam")
     project(ledger, tracker)
     run = tracker.runs["s@f00d/exam/t000"]

@@ -246,10 +246,7 @@ def _print_cost(costs: list[Cost], estimate: Mapping[str, Any]) -> None:
 
 
 def _duration(hours: float) -> str:
-    """
-    >>> _duration(0.02), _duration(0.5), _duration(12.0)
-    ('1.2 minutes', '30 minutes', '12 hours')
-    """
+    """A rough time in words, from half a minute to weeks."""
     if hours >= 2:
         return f"{hours:.3g} hours"
     return f"{hours * 60:.2g} minutes" if hours < 1 / 6 else f"{hours * 60:.0f} minutes"

@@ -45,32 +45,46 @@ def server_command(settings: Settings, port: int) -> list[str]:
     command += ["--backend-store-uri", settings.tracking_uri]
     if settings.registry_uri != settings.tracking_uri:
         command += ["--registry-store-uri", settings.registry_uri]
-    return [*command, "--artifacts-destination", str(settings.artifacts)]
+    return [
+        *command,
+        "--artifacts-destination",
+        str(settings.artifacts),
+        "--uvicorn-opts",
+        "--log-level warning",
+    ]
 
 
 def _ui(args: argparse.Namespace, settings: Settings) -> int:
+    from ..pages import links
     from ..registry import check_store
 
     if settings.tracking_uri.startswith(("http://", "https://")):
-        return _address(args, settings.tracking_uri, [])
+        return _address(args, settings.tracking_uri, [], links(settings, settings.tracking_uri.rstrip("/")))
     check_store(settings.tracking_uri)
     command = server_command(settings, args.port)
     if not args.dry_run:
         _free(args.port)
-    _address(args, f"http://{HOST}:{args.port}", command)
+    address = f"http://{HOST}:{args.port}"
+    _address(args, address, command, links(settings, address))
     if args.dry_run:
         return 0
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",  # of MLflow about its own web framework
+    }
     os.execve(
         command[0], command, quiet | dict(os.environ)
     )  # no process of ours stays between server and Ctrl-C
 
 
-def _address(args: argparse.Namespace, address: str, command: list[str]) -> int:
+def _address(args: argparse.Namespace, address: str, command: list[str], found: list[tuple[str, str]]) -> int:
     if args.json:
-        emit_json({"address": address, "command": command})
+        emit_json({"address": address, "command": command, "links": dict(found)})
     else:
         out(address)
+        for what, link in found:
+            out(f"\n{what}:\n{link}")
         if command and args.dry_run:
             say(shlex.join(command))
     return 0
