@@ -9,7 +9,9 @@ import dataclasses
 import logging
 import os
 import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # before Ray is imported: one line of output is ours, the rest of Tune's bookkeeping is not wanted
@@ -37,7 +39,7 @@ from .conductor import Conductor
 from .errors import Failure
 from .job import Job, JobResult, run_job
 from .runner import OnJob
-from .trial import Assignment, Plan, run_trial, use_threads
+from .trial import Assignment, Plan, Report, run_trial, use_threads
 
 REPORT = "report"  # the key of our report in Tune's result
 
@@ -90,8 +92,18 @@ def _trainable(
 ) -> None:
     """What Tune runs in a worker. When the scheduler says stop, `tune.report` raises SystemExit."""
     use_threads(threads)
-    assignment = Assignment(config["trial"], config["values"], frozenset(config["finished"]))
-    run_trial(assignment, plan, _Opened(shared), lambda report: tune.report({REPORT: report}), _device(gpus))
+    trial = config["trial"]
+    assignment = Assignment(trial, config["values"], frozenset(config["finished"]))
+
+    def report(news: Report) -> None:
+        tune.report({REPORT: news})
+
+    try:
+        run_trial(assignment, plan, _Opened(shared), report, _device(gpus))
+    except Exception as error:  # a bug is no lost worker: told as what it is, it is not tried again
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        report(Report(trial, failed=f"{type(error).__name__} at {place}: {' '.join(str(error).split())}"))
 
 
 class _NotKept:

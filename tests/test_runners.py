@@ -182,6 +182,17 @@ class TestRay(Behaves):
         assert [fold.state for fold in folds] == ["finished"] * 3
         assert next(fold.attempt for fold in folds if fold.key == killed[0]) == 1
 
+    def test_a_bug_in_a_training_is_told_as_what_it_is_and_not_tried_again(self, runner, clips, tmp_path):
+        runner.load({RATE + 1: clips})  # no clips at the rate of the recipe
+        try:
+            conductor = study(tmp_path, clips, recipes(1e-3))
+            runner.search(conductor)
+        finally:
+            runner.load({RATE: clips})
+        (row,) = conductor.ledger.trials()
+        assert (row.state, row.attempts) == ("failed", 1)
+        assert row.reason.startswith("KeyError at cluster.py:")
+
     def test_clips_travel_through_the_object_store_where_files_are_not_shared(self, runner, clips):
         import ray
 

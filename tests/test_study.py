@@ -1,0 +1,123 @@
+"""Laws of a study: what it promises about its folder, its data and its code."""
+
+import json
+
+import pytest
+import soundfile
+import yaml
+
+from search import study as module
+from search.datasets.synthetic import write_esc50_folder
+from search.errors import Failure, Leakage, UsageError
+from search.settings import resolve
+from search.study import Spec, check_unchanged, create, reopen, update
+
+
+@pytest.fixture
+def place(tmp_path):
+    data = write_esc50_folder(tmp_path / "sounds", sample_rate=8000, seconds=0.5)
+    return data, resolve({"home": str(tmp_path / "home")}, {}, tmp_path)
+
+
+def begin(place, name=None, **asked):
+    data, settings = place
+    study = create(Spec(str(data), **asked), "smoke", settings, name)
+    study.open_clips(settings, lambda done, total: None)
+    study.write()
+    return study
+
+
+def test_names_are_counted_up_and_a_taken_one_is_refused(place):
+    assert begin(place).folder.name == "smoke-synthetic-1"
+    assert begin(place).folder.name == "smoke-synthetic-2"
+    with pytest.raises(UsageError, match="study smoke-synthetic-1 exists"):
+        begin(place, "smoke-synthetic-1")
+
+
+def test_what_was_asked_comes_back(place):
+    asked = {"trials": 7, "hours": 1.5, "fixed": {"optim.lr": 0.002}, "seed": 3, "finalists": 2, "epochs": 4}
+    begun = begin(place, "s", **asked)
+    again = reopen("s", place[1])
+    assert again.spec == begun.spec
+    assert (again.epochs, again.space.name) == (4, "smoke")
+    assert again.proposer().ask() == begun.proposer().ask()
+    assert again.proposer().ask()[1]["optim.lr"] == 0.002
+
+
+def test_limits_may_change_when_it_is_reopened_and_are_kept(place):
+    begin(place, "s", trials=7)
+    changed = reopen("s", place[1], trials=9)
+    update(changed)
+    assert reopen("s", place[1]).spec.trials == 9
+    with pytest.raises(ValueError, match="trials must be at least 1"):
+        reopen("s", place[1], trials=0)
+
+
+def test_the_splits_are_written_where_one_can_read_them(place):
+    study = begin(place, "s")
+    written = json.loads((study.folder / "splits.json").read_text())
+    assert [(s["split"], s["valid_fold"], s["test_fold"]) for s in written["splits"]] == [
+        (1, 2, 1), (2, 3, 2), (3, 4, 3), (4, 5, 4), (5, 1, 5),
+    ]  # fmt: skip
+    assert len(written["folds"]) == 400
+    assert set(written["folds"].values()) == {1, 2, 3, 4, 5}
+
+
+def test_trials_are_never_given_a_test_row(place):
+    study = begin(place, "s")
+    for split, sealed in zip(study.plan().splits, study.splits, strict=True):
+        assert not set(sealed.test) & {*split.train, *split.valid}
+        assert not hasattr(split, "test")
+
+
+def test_changed_data_are_not_mixed_in(place):
+    begin(place, "s")
+    file = next((place[0] / "audio").glob("*.wav"))
+    samples, rate = soundfile.read(file)
+    soundfile.write(file, samples / 2, rate)
+    again = reopen("s", place[1])
+    again.open_clips(place[1], lambda done, total: None)
+    with pytest.raises(Failure, match="the data at .* have changed since study s began"):
+        check_unchanged(again)
+
+
+def test_changed_code_is_not_mixed_in(place, monkeypatch):
+    begin(place, "s")
+    monkeypatch.setattr(module, "code_fingerprint", lambda: "other")
+    again = reopen("s", place[1])
+    again.open_clips(place[1], lambda done, total: None)
+    with pytest.raises(Failure, match="escsearch or torch have changed"):
+        check_unchanged(again)
+
+
+def test_unchanged_is_unchanged(place):
+    begin(place, "s")
+    again = reopen("s", place[1])
+    again.open_clips(place[1], lambda done, total: None)
+    check_unchanged(again)
+
+
+def test_a_source_in_two_folds_is_leakage(place):
+    table = place[0] / "meta" / "esc50.csv"
+    lines = table.read_text().splitlines()
+    column = lines[0].split(",").index("src_file")
+    first, last = lines[1].split(","), lines[-1].split(",")
+    assert first[1] != last[1]  # their folds
+    last[column] = first[column]
+    table.write_text("\n".join([*lines[:-1], ",".join(last)]) + "\n")
+    with pytest.raises(Leakage, match="synthetic"):
+        begin(place, "s")
+    assert not place[1].study("s").exists()
+
+
+def test_a_study_that_was_damaged_says_which_file(place):
+    study = begin(place, "s")
+    (study.folder / "study.yaml").write_text(yaml.safe_dump({"data": 3, "space": "x"})[:-4] + ": : [")
+    with pytest.raises(Failure, match=r"study\.yaml cannot be read"):
+        reopen("s", place[1])
+
+
+@pytest.mark.parametrize("bad", [{"finalists": 0}, {"exam_seeds": 0}, {"epochs": 0}, {"protocol": "random"}])
+def test_a_spec_refuses_nonsense(bad):
+    with pytest.raises(ValueError, match="at least 1|unknown protocol"):
+        Spec("somewhere", **bad)

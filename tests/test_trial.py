@@ -1,0 +1,99 @@
+"""Laws of a trial, with a `fit` that trains nothing."""
+
+import numpy as np
+import pytest
+
+from escmodels.fit import Diverged, EpochScore, Fitted
+from escmodels.folds import SearchSplit
+from search import trial as module
+from search.trial import Assignment, Plan, run_trial
+
+VALUES = {"architecture": "mel_cnn"}
+PLAN = Plan((SearchSplit(1, (0, 1), (2, 3)), SearchSplit(2, (2, 3), (0, 1))), epochs=3, seed=7)
+
+
+class Clips:
+    """Stands for a clip set; remembers which rows were asked for."""
+
+    def __init__(self):
+        self.asked = []
+        self.labels = np.array([0, 1, 0, 1])
+
+    def subset(self, rows):
+        part = Clips()
+        self.asked.append(rows)
+        part.labels = self.labels[list(rows)]
+        return part
+
+
+@pytest.fixture
+def clips():
+    return Clips()
+
+
+def fake_fit(**behaviour):
+    def fit(recipe, train, valid, *, epochs, seed, device, on_epoch):
+        if error := behaviour.get("raises"):
+            raise error
+        assert (epochs, seed) == (3, 7)
+        scores = tuple(EpochScore(epoch, 1.0 / epoch, 0.5, epoch / 4, 0.1, 0.2) for epoch in (1, 2, 3))
+        for score in scores:
+            on_epoch(score)
+        return Fitted(None, scores, np.array([[0.9, 0.1], [0.6, 0.4]], np.float32))
+
+    return fit
+
+
+def run(monkeypatch, clips, finished=(), **behaviour):
+    monkeypatch.setattr(module, "fit", fake_fit(**behaviour))
+    reports = []
+    run_trial(Assignment(4, VALUES, frozenset(finished)), PLAN, lambda rate: clips, reports.append)
+    return reports
+
+
+def test_every_epoch_is_reported_once_and_the_last_with_the_result(monkeypatch, clips):
+    reports = run(monkeypatch, clips)
+    assert [(r.split, r.epoch, r.result is not None) for r in reports] == [
+        (1, 1, False), (1, 2, False), (1, 3, True), (2, 1, False), (2, 2, False), (2, 3, True),
+    ]  # fmt: skip
+    result = reports[2].result
+    assert result.score == 0.5  # both taken for class 0, one of them is
+    assert np.frombuffer(result.predictions, np.int16).tolist() == [0, 0]
+    assert reports[0].metrics["valid_accuracy"] == 0.25
+
+
+def test_only_train_and_validation_rows_are_touched(monkeypatch, clips):
+    run(monkeypatch, clips)
+    assert clips.asked == [(0, 1), (2, 3), (2, 3), (0, 1)]
+
+
+def test_finished_splits_are_not_trained_again(monkeypatch, clips):
+    assert {report.split for report in run(monkeypatch, clips, finished=[1])} == {2}
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (Diverged(2), "diverged: the loss was no finite number in epoch 2"),
+        (ValueError("no\nroom"), "ValueError: no room"),
+        (RuntimeError("out of memory"), "RuntimeError: out of memory"),
+    ],
+)
+def test_a_training_that_cannot_go_on_is_reported_in_one_line(monkeypatch, clips, error, says):
+    (report,) = run(monkeypatch, clips, raises=error)
+    assert report.failed == says
+
+
+def test_being_told_to_stop_is_no_failure(monkeypatch, clips):
+    monkeypatch.setattr(module, "fit", fake_fit())
+
+    def report(_):
+        raise SystemExit  # how Ray stops a trial
+
+    with pytest.raises(SystemExit):
+        run_trial(Assignment(0, VALUES), PLAN, lambda rate: clips, report)
+
+
+def test_a_programming_error_is_not_hidden(monkeypatch, clips):
+    with pytest.raises(KeyError):
+        run(monkeypatch, clips, raises=KeyError("bug"))
