@@ -32,9 +32,19 @@ def write(classifier: "Classifier", folder: Path, *, card: Mapping[str, Any]) ->
     for source in sorted(_sources()):
         shutil.copyfile(source, package / source.name)
     shutil.copyfile(AUDIO, folder / CODE / "audio.py")
+    write_card(folder, card)
+    return folder
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write or replace the card of a bundle."""
     text = json.dumps(dict(card), indent=2, sort_keys=True, default=str)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
-    return folder
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a bundle."""
+    return json.loads((folder / CARD).read_text(encoding="utf-8"))
 
 
 def is_bundle(folder: Path) -> bool:

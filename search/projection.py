@@ -7,6 +7,7 @@ The projector reads the ledger's outbox, brings what it names up to date in the 
 acknowledges. When the tracker is away, the outbox waits.
 """
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,17 @@ class StudyFacts:
     order: tuple[int, ...]
     synthetic: bool
     params: Mapping[str, object]  # settings of the study
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept in the ledger."""
+        return dataclasses.asdict(self) | {
+            "splits": [[number, dict(folds)] for number, folds in self.splits.items()]
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> "StudyFacts":
+        """What `to_json` made."""
+        return cls(**{**kept, "splits": dict(kept["splits"]), "order": tuple(kept["order"])})
 
 
 def study_key(study: StudyFacts) -> str:

@@ -7,7 +7,6 @@ folder, so that each can be repeated, or done later by a command of its own.
 import json
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,22 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from escmodels.classifier import Classifier
 from escmodels.scores import Exam
 
-from . import bundle, exam, registry
+from . import exam
 from .conductor import Conductor
 from .errors import Failure, UsageError
-from .job import Job, JobResult
-from .ledger import TrialRow, sole_driver
+from .ledger import Ledger, TrialRow, sole_driver
 from .local import LocalRunner
 from .mlflow_tracker import MlflowTracker, check_reachable
 from .pages import EXPERIMENT
 from .progress import SearchView
-from .projection import ProjectorThread, study_key
-from .promote import Verdict, decide
+from .projection import ProjectorThread, StudyFacts
 from .runner import Runner
 from .settings import Settings
+from .ship import Shipped, refit, register
 from .study import Spec, Study, check_unchanged, create, reopen, update
 from .terminal import progress, say
 from .tracker import TrackerDown
@@ -59,16 +56,6 @@ class Engine:
             or (share > 1 and share % 1)
         ):
             raise ValueError(f"gpus per trial must be 0, 1/n or a whole number, got {share}")
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """What became of the winner."""
-
-    name: str
-    version: int | None  # None: not registered
-    champion: bool
-    reason: str
 
 
 @dataclass
@@ -240,6 +227,7 @@ class Session:
     def search(self) -> None:
         """Run trials until the limits are reached."""
         study, ledger = self.study, self.ledger
+        ledger.write_fact("study", study.facts().to_json())
         ledger.write_fact("state", "running")
         with (
             self._stage("search"),
@@ -300,10 +288,12 @@ class Session:
         """Train the winner on all folds, and register it if it gets through the gate."""
         row, result = self.exams[0]
         with self._stage("ship"):
-            folder = self._refit(row, result)
-            self.flush()
+            folder = refit(self.study, self.ledger, self.runner, row, result)
+            self.flush()  # the model's run hangs below the study's
             try:
-                self.shipped = self._gate(row, result, folder, min_gain)
+                self.shipped = register(
+                    self.study, self.settings, self._connect, row, result, folder, min_gain
+                )
             except (TrackerDown, Failure) as error:
                 raise Failure(
                     f"the model is ready at {relative(folder)} but could not be registered ({error}); "
@@ -311,98 +301,6 @@ class Session:
                 ) from error
         self.ledger.write_fact("state", "done")
         self.flush()
-
-    def _refit(self, row: TrialRow, result: Exam) -> Path:
-        """The model folder of the winner: kept from an earlier session if it is the same."""
-        study = self.study
-        folder = study.folder / "model"
-        stop_after = self.ledger.fact(f"exam/{row.number}")["stop_after"]
-        card = self._card(row, result, stop_after)
-        wanted = {key: card[key] for key in ("values", "epochs", "seed", "code")}
-        if bundle.is_bundle(folder):
-            kept = json.loads((folder / bundle.CARD).read_text(encoding="utf-8"))
-            if all(kept.get(key) == value for key, value in wanted.items()):
-                return folder
-        job = Job(
-            key="refit",
-            trial=row.number,
-            values=row.values,
-            train=tuple(range(len(study.labels))),
-            test=(),
-            epochs=study.epochs,
-            stop_after=stop_after,
-            seed=study.spec.seed,
-        )
-        say(f"training t{row.number:03d} on all {len(study.labels)} clips")
-        results: list[JobResult] = []
-        self.runner.run_jobs([job], lambda _, done: results.append(done))
-        with tempfile.TemporaryDirectory(dir=study.folder, prefix="model-") as scratch:
-            packed, written = Path(scratch) / "packed", Path(scratch) / "model"
-            packed.mkdir()
-            for name, content in results[0].files.items():
-                (packed / name).write_bytes(content)
-            bundle.write(Classifier.unpack(packed), written, card=card)
-            if folder.exists():
-                shutil.rmtree(folder)
-            written.rename(folder)
-        return folder
-
-    def _card(self, row: TrialRow, result: Exam, stop_after: int) -> dict[str, Any]:
-        study = self.study
-        return {
-            "study": study.folder.name,
-            "trial": row.number,
-            "values": row.values,
-            "epochs": stop_after,
-            "seed": study.spec.seed,
-            "code": study.code,
-            "data": study.dataset.name,
-            "data_fingerprint": study.data,
-            "licence": study.dataset.licence,
-            "non_commercial": study.dataset.non_commercial,
-            "synthetic": study.dataset.synthetic,
-            "clips": len(study.labels),
-            "shipped": "refit on all folds",
-            "exam": json.loads(result.to_json()),
-        }
-
-    def _gate(self, row: TrialRow, result: Exam, folder: Path, min_gain: float) -> Shipped:
-        study, settings = self.study, self.settings
-        name = study.model_name
-        champion = registry.champion(settings, name)
-        origin = {"study": study.folder.name, "trial": str(row.number), "data.fingerprint": study.data}
-        if champion is not None and origin.items() <= dict(champion.tags).items():
-            return Shipped(name, champion.version, True, "it is the champion already")
-        if champion is not None and champion.exam is None:
-            reason = (
-                f"its champion, version {champion.version}, was registered without an exam to compare with"
-            )
-            return Shipped(name, None, False, f"{reason}; promote this one under another --model NAME")
-        verdict: Verdict = decide(result, champion.exam if champion else None, min_gain)
-        if not verdict.promote:
-            return Shipped(name, None, False, verdict.reason)
-        tracker = self._connect()
-        key, root = f"{study_key(study.facts())}/model", study_key(study.facts())
-        tags = {"esc.level": "model", "study": study.folder.name, "trial": str(row.number), "phase": "refit"}
-        run_name = f"model t{row.number:03d} {row.values.get('architecture', '')}".strip()
-        tracker.open(key, run_name, root, tags, row.values, int(time.time() * 1000))
-        run_id = tracker.run_id(key)
-        assert run_id is not None
-        uri = registry.log_model(settings, run_id, folder)
-        tracker.close(key, "FINISHED", int(time.time() * 1000))
-        tags = origin | {
-            "exam": result.to_json(),
-            "reason": verdict.reason,
-            "architecture": str(row.values.get("architecture", "")),
-            "test_accuracy": f"{result.mean:.4f}",
-            "data": study.dataset.name,
-            "data.synthetic": str(study.dataset.synthetic).lower(),
-            "licence": study.dataset.licence,
-            "non_commercial": str(study.dataset.non_commercial).lower(),
-        }
-        version = registry.register(settings, uri, name, tags)
-        registry.promote(settings, name, version)
-        return Shipped(name, version, True, verdict.reason)
 
     def outcome(self) -> Outcome:
         """What this session came to."""
@@ -417,17 +315,16 @@ class Session:
 
 def sync_study(name: str, settings: Settings) -> int:
     """Send what the ledger of a study still holds for MLflow; the number of changes sent."""
+    ledger = Ledger(settings.existing_study(name) / "ledger.sqlite")
     check_reachable(settings.tracking_uri)
-    study = reopen(name, settings)
-    with progress(f"decoding {study.dataset.name}") as tick:
-        study.open_clips(settings, tick)
-    ledger = study.ledger()
     try:
+        if (facts := ledger.fact("study")) is None:
+            raise Failure(f"study {name} was cut off before its first trial; resume it")
         before = ledger.backlog(settings.tracking_uri)
         thread = ProjectorThread(
-            study.ledger_path,
+            ledger.path,
             lambda: MlflowTracker(settings, EXPERIMENT),
-            study.facts(),
+            StudyFacts.from_json(facts),
             settings.tracking_uri,
             say=say,
         )

@@ -43,8 +43,16 @@ class Settings:
         return self.home / "mlartifacts"
 
     def study(self, name: str) -> Path:
-        """The folder of one study."""
+        """The folder of one study, whether there is one or not."""
         return self.home / name
+
+    def existing_study(self, name: str) -> Path:
+        """The folder of a study that was begun. Raises `UsageError` naming those there are."""
+        folder = self.study(name)
+        if not (folder / "study.yaml").is_file():
+            known = sorted(path.parent.name for path in self.home.glob("*/study.yaml"))
+            raise UsageError(f"no study {name!r} at {self.home}; known: {', '.join(known) or 'none'}")
+        return folder
 
 
 def resolve(

@@ -240,10 +240,7 @@ def reopen(name: str, settings: Settings, **changes: Any) -> Study:
 
     Raises `UsageError` where there is none, `Failure` where its folder is damaged.
     """
-    folder = settings.study(name)
-    if not (folder / "study.yaml").is_file():
-        known = sorted(path.parent.name for path in settings.home.glob("*/study.yaml"))
-        raise UsageError(f"no study {name!r} at {settings.home}; known: {', '.join(known) or 'none'}")
+    folder = settings.existing_study(name)
     try:
         recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
         names = {item.name for item in dataclasses.fields(Spec)}

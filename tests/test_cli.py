@@ -190,6 +190,7 @@ def test_status_as_json_is_one_document(run, tmp_path):
     ledger = Ledger(folder / "ledger.sqlite", create=True)
     ledger.open_trial(0, {"architecture": "mel_cnn"})
     ledger.close()
+    (folder / "study.yaml").write_text("data: here\n")
     code, stdout, _ = run("status", "s", "--json")
     assert code == 0
     assert json.loads(stdout)["trials"][0]["state"] == "running"

@@ -290,11 +290,7 @@ def act_status(args: Namespace, settings: Settings) -> int:
     from ..ledger import Ledger
     from ..progress import label, standing
 
-    folder = settings.study(args.study)
-    if not (folder / "ledger.sqlite").is_file():
-        known = sorted(path.parent.name for path in settings.home.glob("*/ledger.sqlite"))
-        raise UsageError(f"no study {args.study!r} at {settings.home}; known: {', '.join(known) or 'none'}")
-    ledger = Ledger(folder / "ledger.sqlite")
+    ledger = Ledger(settings.existing_study(args.study) / "ledger.sqlite")
     now = standing(ledger)
     state, backlog = ledger.fact("state", "running"), ledger.backlog(settings.tracking_uri)
     rows = [

@@ -1,0 +1,147 @@
+"""From the winner of an exam to a registered model: trained on all folds, bundled, through the gate."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from escmodels.classifier import Classifier
+from escmodels.scores import Exam
+
+from . import bundle, registry
+from .job import Job, JobResult
+from .ledger import Ledger, TrialRow
+from .mlflow_tracker import MlflowTracker
+from .progress import label
+from .projection import study_key
+from .promote import decide
+from .runner import Runner
+from .settings import Settings
+from .study import Study
+from .terminal import say
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What became of the winner."""
+
+    name: str
+    version: int | None  # None: not registered
+    champion: bool
+    reason: str
+
+
+def refit(study: Study, ledger: Ledger, runner: Runner, row: TrialRow, exam: Exam) -> Path:
+    """The model folder of a trial: its recipe trained on all folds. Kept from an earlier session if the same."""
+    folder = study.folder / "model"
+    card = _card(study, row, exam, ledger.fact(f"exam/{row.number}")["stop_after"])
+    if bundle.is_bundle(folder) and _same_training(bundle.read_card(folder), card):
+        bundle.write_card(folder, card)  # the exam may have been repeated since
+        return folder
+    say(f"training t{row.number:03d} on all {len(study.labels)} clips")
+    job = Job(
+        key="refit",
+        trial=row.number,
+        values=row.values,
+        train=tuple(range(len(study.labels))),
+        test=(),
+        epochs=study.epochs,
+        stop_after=card["epochs"],
+        seed=study.spec.seed,
+    )
+    results: list[JobResult] = []
+    runner.run_jobs([job], lambda _, done: results.append(done))
+    with tempfile.TemporaryDirectory(dir=study.folder, prefix="model-") as scratch:
+        packed, written = Path(scratch) / "packed", Path(scratch) / "model"
+        packed.mkdir()
+        for name, content in results[0].files.items():
+            (packed / name).write_bytes(content)
+        bundle.write(Classifier.unpack(packed), written, card=card)
+        if folder.exists():
+            shutil.rmtree(folder)
+        written.rename(folder)
+    return folder
+
+
+def _same_training(kept: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(
+        kept.get(key) == wanted[key] for key in ("values", "epochs", "seed", "code", "data_fingerprint")
+    )
+
+
+def _card(study: Study, row: TrialRow, exam: Exam, epochs: int) -> dict[str, Any]:
+    return {
+        "study": study.folder.name,
+        "trial": row.number,
+        "values": row.values,
+        "epochs": epochs,
+        "seed": study.spec.seed,
+        "code": study.code,
+        "data": study.dataset.name,
+        "data_fingerprint": study.data,
+        "licence": study.dataset.licence,
+        "non_commercial": study.dataset.non_commercial,
+        "synthetic": study.dataset.synthetic,
+        "clips": len(study.labels),
+        "shipped": "refit on all folds",
+        "exam": json.loads(exam.to_json()),
+    }
+
+
+def register(
+    study: Study,
+    settings: Settings,
+    connect: Callable[[], MlflowTracker],
+    row: TrialRow,
+    exam: Exam,
+    folder: Path,
+    min_gain: float,
+) -> Shipped:
+    """Judge the winner against the champion of its name, and make it champion if it is better.
+
+    Raises `TrackerDown` or `Failure` when MLflow does not take it; calling again is safe.
+    """
+    name = study.model_name
+    champion = registry.champion(settings, name)
+    origin = {"study": study.folder.name, "trial": str(row.number), "data.fingerprint": study.data}
+    if champion is not None:
+        if origin.items() <= dict(champion.tags).items():
+            return Shipped(name, champion.version, True, "it is the champion already")
+        if champion.exam is None:
+            reason = (
+                f"version {champion.version}, the champion, was registered without an exam to compare with"
+            )
+            return Shipped(name, None, False, f"{reason}; promote this one under another --model NAME")
+    verdict = decide(exam, champion.exam if champion else None, min_gain)
+    if not verdict.promote:
+        return Shipped(name, None, False, verdict.reason)
+    run_id = _model_run(study, connect(), row)
+    tags = origin | {
+        registry.EXAM_TAG: exam.to_json(),
+        registry.REASON_TAG: verdict.reason,
+        "architecture": str(row.values.get("architecture", "")),
+        "test_accuracy": f"{exam.mean:.4f}",
+        "data": study.dataset.name,
+        "data.synthetic": str(study.dataset.synthetic).lower(),
+        "licence": study.dataset.licence,
+        "non_commercial": str(study.dataset.non_commercial).lower(),
+    }
+    version = registry.register(settings, registry.log_model(settings, run_id, folder), name, tags)
+    registry.promote(settings, name, version)
+    return Shipped(name, version, True, verdict.reason)
+
+
+def _model_run(study: Study, tracker: MlflowTracker, row: TrialRow) -> str:
+    """The id of the run that carries the model, below the study's run."""
+    root = study_key(study.facts())
+    key, now = f"{root}/model", int(time.time() * 1000)
+    tags = {"esc.level": "model", "study": study.folder.name, "trial": str(row.number), "phase": "refit"}
+    tracker.open(key, f"model {label(row)}", root, tags, row.values, now)
+    tracker.close(key, "FINISHED", now)
+    run_id = tracker.run_id(key)
+    assert run_id is not None
+    return run_id
