@@ -1,10 +1,7 @@
 """What every runner must do: the same study in process and on Ray Tune."""
 
-import os
-import signal
-import time
-
 import numpy as np
+import psutil
 import pytest
 
 from escmodels.clips import ClipSet
@@ -206,14 +203,9 @@ class TestRay(Behaves):
 
 
 def _kill_trainers():
-    """SIGKILL every process of this user that runs a trial."""
-    for process in os.listdir("/proc"):
-        if process.isdigit():
-            try:
-                with open(f"/proc/{process}/cmdline") as file:
-                    command = file.read()
-            except OSError:
-                continue
-            if command.startswith("ray::ImplicitFunc"):
-                os.kill(int(process), signal.SIGKILL)
-    time.sleep(0.1)
+    """SIGKILL the workers of our own Ray that run trials; other Rays on this machine are left alone."""
+    for process in psutil.Process().children(recursive=True):
+        if process.name().startswith("ray::ImplicitFunc") or "ray::ImplicitFunc" in "".join(
+            process.cmdline()
+        ):
+            process.kill()

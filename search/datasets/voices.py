@@ -1,9 +1,9 @@
 """The voices of the synthetic set: ten classes of sound, each a function of a source and a stage.
 
-Ten classes in confusable families: each shares its timbre with one neighbour and its rhythm with another, so
+The families are confusable: each class shares its timbre with one neighbour and its rhythm with another, so
 that neither a spectrum nor an onset count alone tells them apart.
 
-    bark, crow, cry       voiced, one pitch range; short bursts, long arcs, swells with vibrato
+    bark, crow, cry       voiced, overlapping pitches; short bursts, long arcs, swells with vibrato
     clock, knock, crackle struck; high and regular, low and regular, high and irregular
     rain, waves           noise; dense drops, slow swells
     engine, rotor         continuous; a humming buzz, chopped noise, overlapping rates
