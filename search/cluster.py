@@ -195,6 +195,8 @@ class RayRunner:
             ) from error
         for name in ("ray", "ray.tune", "ray.air", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        # Ray prints the death of a worker on stdout, where results belong; our own progress line says it
+        ray._private.worker._worker_logs_enabled = False
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if gpus_per_trial > have.get("GPU", 0.0):
             ray.shutdown()

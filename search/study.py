@@ -48,6 +48,7 @@ class Spec:
     subset: str | None = None
     source_regex: str | None = None
     skip_bad: bool = False
+    folds: int | None = None  # to be made where there are no official ones; None: 5
     fixed: Mapping[str, Any] = field(default_factory=dict)  # --set knob=value
     epochs: int | None = None  # instead of the space's own
     seed: int = 0
@@ -67,6 +68,8 @@ class Spec:
             raise ValueError(
                 f"finalists and seeds must be at least 1, got {self.finalists} and {self.exam_seeds}"
             )
+        if self.folds is not None and self.folds < 3:
+            raise ValueError(f"folds must be at least 3 (train, validation, test), got {self.folds}")
         if self.epochs is not None and self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {self.epochs}")
         if self.protocol not in PROTOCOLS:
@@ -300,6 +303,7 @@ def _open_dataset(spec: Spec) -> Dataset:
         format=spec.format,
         subset=spec.subset,
         source_regex=spec.source_regex,
+        folds=spec.folds,
         seed=spec.seed,
         skip_bad=spec.skip_bad,
     )

@@ -152,6 +152,8 @@ def test_an_mlflow_that_cannot_be_reached_at_start(run, tmp_path, sounds, uri):
         (("--eta", 1), "eta"),
         (("--epochs", 0), "epochs must be at least 1"),
         (("--format", "mp4"), "mp4"),
+        (("--folds", 2), "folds must be at least 3"),
+        (("--folds", 4), "official folds"),
     ],
 )
 def test_arguments_that_cannot_be(run, sounds, words, says):

@@ -160,7 +160,7 @@ class TestRay(Behaves):
     def runner(self, ray_runner):
         return ray_runner
 
-    def test_a_killed_worker_costs_no_finished_fold_run(self, runner, clips, tmp_path):
+    def test_a_killed_worker_costs_no_finished_fold_run(self, runner, clips, tmp_path, capfd):
         conductor = study(tmp_path, clips, recipes(1e-3))
         killed = []
         listen = conductor.ledger.finish_fold
@@ -178,6 +178,7 @@ class TestRay(Behaves):
         folds = conductor.ledger.folds()
         assert [fold.state for fold in folds] == ["finished"] * 3
         assert next(fold.attempt for fold in folds if fold.key == killed[0]) == 1
+        assert capfd.readouterr().out == ""  # stdout is for results
 
     def test_a_bug_in_a_training_is_told_as_what_it_is_and_not_tried_again(self, runner, clips, tmp_path):
         runner.load({RATE + 1: clips})  # no clips at the rate of the recipe

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FINISHED_WITH_FAILURES, Refused, UsageError
 from ..settings import Settings
 from ..terminal import box, emit_json, out, progress, table
+from .data import add_layout
 
 if TYPE_CHECKING:
     from ..run import Engine, Outcome
@@ -38,11 +39,8 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
         "space", metavar="SPACE", help="a space file, or the name of a shipped one (see 'space check')"
     )
     run.add_argument("--data", required=True, metavar="D", help="path of the data set")
-    run.add_argument("--format", help="its format, where it cannot be recognised")
-    run.add_argument("--subset", help="part of a data set, such as esc10 of ESC-50")
-    run.add_argument(
-        "--source-regex", metavar="RE", help="group files by the first group of this in their names"
-    )
+    add_layout(run)
+    run.add_argument("--folds", type=int, metavar="K", help="folds of a set that has none (default: 5)")
     run.add_argument("--skip-bad", action="store_true", help="leave undecodable files out, by name")
     run.add_argument("--study", metavar="NAME", help="name of the study (default: SPACE-DATA-N)")
     run.add_argument(
@@ -194,7 +192,7 @@ def act_run(args: Namespace, settings: Settings) -> int:
         seed=args.seed,
         sampler=args.sampler,
         skip_bad=args.skip_bad,
-        **_chosen(args, "format", "subset", "source_regex", "epochs", *LIMITS),
+        **_chosen(args, "format", "subset", "source_regex", "folds", "epochs", *LIMITS),
     )
     return _finish(
         run_study(

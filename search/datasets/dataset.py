@@ -21,6 +21,8 @@ class Format:
     options: tuple[str, ...] = ()
 
 
+FOLDS = 5  # made where a set has none
+
 # In the order of recognition: the most particular layout first.
 FORMATS = {
     "esc50": Format(esc50.recognise, esc50.read, esc50.LOOKS_LIKE, ("subset",)),
@@ -35,13 +37,13 @@ def open_dataset(
     format: str | None = None,
     subset: str | None = None,
     source_regex: str | None = None,
-    folds: int = 5,
+    folds: int | None = None,
     seed: int = 0,
     skip_bad: bool = False,
 ) -> Dataset:
     """List the data set at `path`; no sound is decoded.
 
-    `folds` (0: none) and `seed` make the folds of a set without; official folds stand as they are.
+    `folds` (default 5; 0: none) and `seed` make the folds of a set without; official folds stand as they are.
     With `skip_bad`, files that are missing here or turn out undecodable in the store are left out by name.
 
     Raises:
@@ -56,15 +58,17 @@ def open_dataset(
     if not root.is_dir():
         raise UsageError(f"{path} is a file, expected the folder of a data set")
     chosen = FORMATS[_recognise(root, format)]
-    options: dict[str, str | int | None] = {"folds": folds, "seed": seed}
-    for option, value in (("subset", subset), ("source_regex", source_regex)):
-        if value is not None and option not in chosen.options:
+    options: dict[str, str | int | None] = {"folds": FOLDS if folds is None else folds, "seed": seed}
+    for option, value in (("subset", subset), ("source_regex", source_regex), ("folds", folds)):
+        if value and option not in chosen.options:
             others = [name for name, known in FORMATS.items() if option in known.options]
             raise UsageError(
                 f"--{option.replace('_', '-')} {value!r} belongs to format {' or '.join(others)};"
                 f" {path} is {_recognise(root, format)}"
+                + (" with official folds" if option == "folds" else "")
             )
-        options[option] = value
+        if option not in options:
+            options[option] = value
     return chosen.read(root, skip_bad=skip_bad, **{option: options[option] for option in chosen.options})
 
 
