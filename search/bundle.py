@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import escmodels
 
+from .files import write_atomically
+
 if TYPE_CHECKING:
     from escmodels.classifier import Classifier
 
@@ -39,7 +41,7 @@ def write(classifier: "Classifier", folder: Path, *, card: Mapping[str, Any]) ->
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     """Write or replace the card of a bundle."""
     text = json.dumps(dict(card), indent=2, sort_keys=True, default=str)
-    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+    write_atomically(folder / CARD, text + "\n")
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from escmodels.clips import ClipSet
 
 from .conductor import Conductor
 from .errors import Failure
-from .job import Job, JobResult, run_job
+from .job import Job, JobFailure, JobResult, run_job
 from .runner import OnJob
 from .trial import Assignment, Plan, Report, run_trial, use_threads
 
@@ -193,8 +193,8 @@ class RayRunner:
                 f"no Ray cluster at {address!r} ({' '.join(str(error).split())[:200]}); "
                 "check --address or RAY_ADDRESS, or use --address local"
             ) from error
-        for name in ("ray", "ray.tune", "ray.air", "ray.train", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        for name in ("ray", "ray.tune", "ray.air", "ray.train"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what happened to a trial is in the ledger
         # Ray prints the death of a worker on stdout, where results belong; our own progress line says it
         ray._private.worker._worker_logs_enabled = False
         have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -243,7 +243,7 @@ class RayRunner:
             while waiting:
                 (done, *_), _ = ray.wait(list(waiting), num_returns=1)
                 job = waiting.pop(done)
-                on_done(job, _result(done, job))
+                on_done(job, _result(done))
         finally:
             for task in waiting:
                 ray.cancel(task)
@@ -263,10 +263,9 @@ def _job(job: Job, shared: Mapping[int, Shared], threads: int, gpus: float) -> J
     return run_job(job, _Opened(shared), _device(gpus))
 
 
-def _result(task: "ray.ObjectRef[Any]", job: Job) -> JobResult:
+def _result(task: "ray.ObjectRef[Any]") -> JobResult | JobFailure:
     try:
         return ray.get(task)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
-        sentence = " ".join(str(cause).split())[:300]
-        raise Failure(f"trial {job.trial} could not be trained again: {sentence}") from error
+        return JobFailure(" ".join(str(cause).split())[:300])

@@ -18,8 +18,8 @@ from .trial import Assignment, Plan, Report
 if TYPE_CHECKING:
     from .suggest import Proposer  # Optuna is not needed to read this module
 
-ATTEMPTS = 3  # of a trial whose worker is lost again and again
-REPEATS = 50  # proposals in a row that were tried already before the space counts as exhausted
+LOSSES = 3  # workers that may die under a trial before it is given up
+REPEATS = 3  # known proposals in a row (the proposer avoids them itself) before the space counts as exhausted
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Conductor:
         *,
         data: str,
         code: str,
-        clock: Callable[[], float] = time.time,
-        listen: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        listen: Callable[[int], None] = lambda trial: None,
     ) -> None:
         self.ledger, self.plan, self.limits = ledger, plan, limits
         self._proposer, self._data, self._code = proposer, data, code
@@ -74,19 +74,13 @@ class Conductor:
 
     def _recall(self) -> None:
         """Take up the history of the ledger: rungs, what the sampler has seen, trials that wait."""
-        history = self.ledger.rungs()
-        self._halving.remember(history)
+        self._halving.remember(self.ledger.rungs())
         for row in self.ledger.trials():
             if row.state == "running":  # its driver was killed
                 self.ledger.suspend_trial(row.number)
-            points = {
-                self._step(position, epoch): score
-                for trial, position, epoch, score in history
-                if trial == row.number
-            }
             ended = row.state in ("complete", "pruned", "failed")
             outcome = row.state if ended else "running"
-            proposal = self._proposer.replay(row.values, outcome, row.objective, points)
+            proposal = self._proposer.replay(row.values, outcome, row.objective, self._points(row.number))
             if not ended:
                 self._proposals[row.number] = proposal
 
@@ -94,14 +88,12 @@ class Conductor:
 
     def next(self) -> Assignment | None:
         """The next trial to run, or None when there is nothing more to begin."""
-        while waiting := self.ledger.trials("waiting"):
+        if waiting := self.ledger.trials("waiting"):
             row = waiting[0]
-            finished = self._finished(row)
             self.ledger.retry_trial(row.number)
-            if len(finished) < len(self.plan.splits):
-                return Assignment(row.number, row.values, frozenset(finished))
-            self._complete(row)
-        if self.out_of_time or self._exhausted or len(self.ledger.trials()) >= self.limits.trials:
+            self._listen(row.number)
+            return Assignment(row.number, row.values, frozenset(self._finished(row)))
+        if self.out_of_time or self._exhausted or self.ledger.count_trials() >= self.limits.trials:
             return None
         return self._propose()
 
@@ -114,11 +106,11 @@ class Conductor:
         else:
             self._exhausted = True
             return None
-        number = len(self.ledger.trials())
+        number = self.ledger.count_trials()
         self.ledger.open_trial(number, values)
         self._known.add(_identity(values))
         self._proposals[number] = proposal
-        self._listen()
+        self._listen(number)
         return Assignment(number, values)
 
     @property
@@ -134,22 +126,24 @@ class Conductor:
     # taking in
 
     def on_report(self, report: Report) -> bool:
-        """Write one report down; True if the trial goes on."""
+        """Write one report down, and what follows from it, in one transaction; True if the trial goes on."""
         row = self.ledger.trial(report.trial)
-        if report.failed:
-            self._close(row, "failed", None, report.failed)
+        if row.state != "running":  # late news of a trial that has ended
             return False
-        position = self._positions[report.split]
+        with self.ledger.transaction():
+            end = self._take(row, report)
+        if end is not None:
+            self._proposer.tell(self._proposals.pop(row.number), end, *self._worth(row.number))
+        self._listen(row.number)
+        return end not in ("pruned", "failed")  # of a complete trial the worker ends by itself
+
+    def _take(self, row: TrialRow, report: Report) -> str | None:
+        """Write a report; the state in which the trial ends by it, None if it goes on."""
+        if report.failed:
+            return self._close(row, "failed", None, report.failed)
         key = self.key(row.values, report.split)
-        self.ledger.log_epoch(
-            key,
-            report.epoch,
-            report.metrics,
-            trial=row.number,
-            phase="search",
-            split=report.split,
-            seed=self.plan.seed,
-        )
+        where = {"trial": row.number, "split": report.split, "seed": self.plan.seed}
+        self.ledger.log_epoch(key, report.epoch, report.metrics, phase="search", **where)
         if report.result:
             result = report.result
             self.ledger.finish_fold(
@@ -160,16 +154,14 @@ class Conductor:
                 seconds=result.seconds,
                 predictions=result.predictions,
             )
-        self._listen()
-        return self._go_on(row, position, report.epoch, key)
+        return self._verdict(row, self._positions[report.split], report.epoch, key)
 
-    def _go_on(self, row: TrialRow, position: int, epoch: int, key: str) -> bool:
+    def _verdict(self, row: TrialRow, position: int, epoch: int, key: str) -> str | None:
         finished = self._finished(row)
         if len(finished) == len(self.plan.splits):
-            self._complete(row)
-            return True  # the worker ends by itself
+            return self._complete(row)
         if self._halving.rung(position, epoch) is None:
-            return True
+            return None
         before = [finished[split.number] for split in self.plan.splits[:position] if split.number in finished]
         current = []
         if len(before) < position:
@@ -177,34 +169,39 @@ class Conductor:
         score = rung_score(before, current)
         self.ledger.write_rung(row.number, position, epoch, score)
         if self._halving.judge(row.number, position, epoch, score):
-            return True
-        self._close(row, "pruned", None, f"behind at split {position}, epoch {epoch}")
-        return False
+            return None
+        return self._close(row, "pruned", None, f"behind at split {position}, epoch {epoch}")
 
     def on_lost(self, trial: int, reason: str) -> None:
         """The worker of a trial is gone. The trial is taken up again, a few times."""
         row = self.ledger.trial(trial)
         if row.state != "running":
             return
-        if row.attempts < ATTEMPTS:
-            self.ledger.suspend_trial(trial)
-            self._listen()
+        if row.losses + 1 < LOSSES:
+            self.ledger.suspend_trial(trial, lost=True)
         else:
-            self._close(row, "failed", None, f"lost {row.attempts} workers, last: {reason}")
+            self._close(row, "failed", None, f"lost {LOSSES} workers, last: {reason}")
+            self._proposer.tell(self._proposals.pop(trial), "failed", *self._worth(trial))
+        self._listen(trial)
 
-    def _complete(self, row: TrialRow) -> None:
+    def _complete(self, row: TrialRow) -> str:
         scores = self._finished(row)
-        self._close(row, "complete", sum(scores.values()) / len(scores), "")
+        return self._close(row, "complete", sum(scores.values()) / len(scores), "")
 
-    def _close(self, row: TrialRow, state: str, objective: float | None, reason: str) -> None:
+    def _close(self, row: TrialRow, state: str, objective: float | None, reason: str) -> str:
         self.ledger.close_trial(row.number, state, objective, reason)
-        points = {
-            self._step(position, epoch): score
-            for trial, position, epoch, score in self.ledger.rungs()
-            if trial == row.number
+        return state
+
+    def _worth(self, trial: int) -> tuple[float | None, dict[int, float]]:
+        """Objective and intermediate values of a trial, as the proposer is told them."""
+        return self.ledger.trial(trial).objective, self._points(trial)
+
+    def _points(self, trial: int) -> dict[int, float]:
+        """Step -> score of a trial at the rungs that it has reached."""
+        return {
+            (position - 1) * self.plan.epochs + epoch: score
+            for _, position, epoch, score in self.ledger.rungs(trial)
         }
-        self._proposer.tell(self._proposals.pop(row.number), state, objective, points)
-        self._listen()
 
     # helpers
 
@@ -228,9 +225,6 @@ class Conductor:
             if fold is not None and fold.state == "finished" and fold.score is not None:
                 scores[split.number] = fold.score
         return scores
-
-    def _step(self, position: int, epoch: int) -> int:
-        return (position - 1) * self.plan.epochs + epoch
 
 
 def _identity(values: Mapping[str, Any]) -> str:

@@ -16,9 +16,10 @@ from escmodels.folds import Split
 from escmodels.scores import Exam, accuracy, confusion, examine, log_loss
 
 from .errors import Failure
-from .job import Job, JobResult
+from .job import Job, JobFailure, JobResult
 from .ledger import Ledger, TrialRow, fold_key
 from .runner import Runner
+from .terminal import say
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,12 @@ def hold(
     clips: ClipSet,
     plan: ExamPlan,
     count: int,
-    say: Callable[[int, int], None] = lambda done, total: None,
+    tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[tuple[TrialRow, Exam]]:
     """Examine the best `count` trials and write everything into the ledger. Fold runs that stand are reused.
 
-    clips: all clips of the study (labels and sources; the waveforms are the runner's). say: (done, total) fold runs.
+    clips: all clips of the study (labels and sources; the waveforms are the runner's). tick: (done, total) fold runs.
+    A finalist that cannot be trained again is left out, with a remark. Raises `Failure` if it is the winner.
     """
     rows = finalists(ledger, count)
     agenda = [
@@ -114,17 +116,27 @@ def hold(
     ]
     open_jobs = [job for job in agenda if (fold := ledger.fold(job.key)) is None or fold.state != "finished"]
     done = len(agenda) - len(open_jobs)
-    say(done, len(agenda))
+    tick(done, len(agenda))
 
-    def on_done(job: Job, result: JobResult) -> None:
+    failed: dict[int, str] = {}
+
+    def on_done(job: Job, result: JobResult | JobFailure) -> None:
         nonlocal done
-        _record(ledger, clips, job, result)
+        if isinstance(result, JobFailure):
+            failed[job.trial] = result.reason
+        else:
+            _record(ledger, clips, job, result)
         done += 1
-        say(done, len(agenda))
+        tick(done, len(agenda))
 
     runner.run_jobs(open_jobs, on_done)
-    tried = len(ledger.trials())
-    return [(row, _conclude(ledger, clips, plan, row, agenda, tried)) for row in rows]
+    for trial, reason in failed.items():
+        if trial == rows[0].number:
+            raise Failure(f"the winner, trial {trial}, could not be trained again: {reason}")
+        say(f"trial {trial} could not be trained again and is left out of the exam: {reason}")
+    tried = ledger.count_trials()
+    examined = [row for row in rows if row.number not in failed]
+    return [(row, _conclude(ledger, clips, plan, row, agenda, tried)) for row in examined]
 
 
 def _record(ledger: Ledger, clips: ClipSet, job: Job, result: JobResult) -> None:

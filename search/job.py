@@ -19,7 +19,7 @@ from .trial import ClipsAt
 class Job:
     """Train on some rows for a settled number of epochs; score others once, or hand over the model."""
 
-    key: str  # the fold run's key in the ledger
+    key: str  # the fold run's key in the ledger, or "refit"
     trial: int
     values: Mapping[str, Any]
     train: tuple[int, ...]  # rows
@@ -38,6 +38,13 @@ class JobResult:
     seconds: float
     probabilities: np.ndarray | None  # float32 [test clips, classes]
     files: Mapping[str, bytes]  # the packed classifier, name -> content, where no test rows were given
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """Why a job could not be done."""
+
+    reason: str
 
 
 def run_job(job: Job, clips_at: ClipsAt, device: str = "cpu") -> JobResult:

@@ -1,9 +1,10 @@
 """The ledger: the truth about one study, in one SQLite file.
 
-Every change is one transaction, and leaves a line in `changes` in the same transaction (an outbox), so
-that whoever projects the ledger elsewhere (MLflow) can stop, fall behind and catch up without losing or
-doubling anything. A fold run is a row with a state; an attempt that was cut off before its end leaves
-nothing behind but a higher attempt number.
+Every change is one transaction (several that belong together are put in one with `transaction`), and what
+others may want to see of it leaves a line in `changes` in the same transaction (an outbox), so that whoever
+projects the ledger elsewhere (MLflow) can stop, fall behind and catch up without losing or doubling anything.
+A fold run is a row with a state; an attempt that was cut off before its end leaves nothing behind but a higher
+attempt number.
 """
 
 import fcntl
@@ -11,6 +12,7 @@ import hashlib
 import json
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE trials (
     number INTEGER PRIMARY KEY, vals TEXT NOT NULL, state TEXT NOT NULL, objective REAL,
-    reason TEXT NOT NULL DEFAULT '', attempts INTEGER NOT NULL DEFAULT 0, started REAL NOT NULL, ended REAL);
+    reason TEXT NOT NULL DEFAULT '', losses INTEGER NOT NULL DEFAULT 0, started REAL NOT NULL, ended REAL);
 CREATE TABLE folds (
     key TEXT PRIMARY KEY, trial INTEGER NOT NULL, phase TEXT NOT NULL, split INTEGER NOT NULL,
     seed INTEGER NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL, epochs INTEGER NOT NULL DEFAULT 0,
@@ -52,7 +54,7 @@ class TrialRow:
     state: str
     objective: float | None
     reason: str
-    attempts: int
+    losses: int  # workers that died under it
     started: float  # seconds since 1970
     ended: float | None
 
@@ -113,11 +115,12 @@ class Ledger:
             self._db.execute(
                 "PRAGMA synchronous = NORMAL"
             )  # survives kill -9; a power cut may cost the last lines
-            with self._writing():
+            with self.transaction():
                 if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
                     for statement in SCHEMA.split(";\n"):
                         self._db.execute(statement)
-                    self._db.execute("INSERT INTO facts VALUES ('began', ?)", (time.time(),))
+                    for name, value in (("began", time.time()), ("id", uuid.uuid4().hex[:12])):
+                        self._db.execute("INSERT INTO facts VALUES (?, ?)", (name, json.dumps(value)))
         except sqlite3.DatabaseError as error:
             raise Failure(f"{path} cannot be used as a ledger: {error}") from error
         if (version := self._db.execute("PRAGMA user_version").fetchone()[0]) != 1:
@@ -128,7 +131,11 @@ class Ledger:
         self._db.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
+        """All writes inside happen together or not at all; inside another one it is part of that."""
+        if self._db.in_transaction:
+            yield
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -144,7 +151,7 @@ class Ledger:
 
     def write_fact(self, name: str, value: Any, *, change: str = "study") -> None:
         """Keep one JSON value under a name."""
-        with self._writing():
+        with self.transaction():
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
             self._changed(change, name)
 
@@ -158,30 +165,46 @@ class Ledger:
         """When the ledger was made, in seconds since 1970."""
         return float(self.fact("began"))
 
+    @property
+    def id(self) -> str:
+        """12 hex digits of this study alone, whatever others are called."""
+        return str(self.fact("id"))
+
+    def set_state(self, state: str) -> None:
+        """Where the study stands: running | searched | done | interrupted."""
+        self.write_fact("state", [state, time.time()])
+
+    @property
+    def state(self) -> tuple[str, float]:
+        """Where the study stands, and since when (seconds since 1970)."""
+        state, since = self.fact("state", ["running", self.began])
+        return state, since
+
     # trials
 
     def open_trial(self, number: int, values: Values) -> None:
         """A proposal becomes a trial."""
-        with self._writing():
+        with self.transaction():
             self._db.execute(
-                "INSERT INTO trials (number, vals, state, attempts, started) VALUES (?, ?, 'running', 1, ?)",
+                "INSERT INTO trials (number, vals, state, started) VALUES (?, ?, 'running', ?)",
                 (number, json.dumps(dict(values)), time.time()),
             )
             self._changed("trial", number)
 
     def retry_trial(self, number: int) -> None:
         """A trial whose worker or driver was lost starts again; its finished folds stand."""
-        with self._writing():
-            self._db.execute(
-                "UPDATE trials SET state = 'running', attempts = attempts + 1 WHERE number = ?", (number,)
-            )
+        with self.transaction():
+            self._db.execute("UPDATE trials SET state = 'running' WHERE number = ?", (number,))
             self._cut_off(number)
             self._changed("trial", number)
 
-    def suspend_trial(self, number: int) -> None:
-        """Nobody works on the trial any more; it waits to be taken up again."""
-        with self._writing():
-            self._db.execute("UPDATE trials SET state = 'waiting' WHERE number = ?", (number,))
+    def suspend_trial(self, number: int, *, lost: bool = False) -> None:
+        """Nobody works on the trial any more; it waits to be taken up again. `lost`: its worker died."""
+        with self.transaction():
+            self._db.execute(
+                "UPDATE trials SET state = 'waiting', losses = losses + ? WHERE number = ?",
+                (int(lost), number),
+            )
             self._cut_off(number)
             self._changed("trial", number)
 
@@ -198,7 +221,7 @@ class Ledger:
     def close_trial(self, number: int, state: str, objective: float | None, reason: str = "") -> None:
         """The end of a trial: complete, pruned or failed. An unfinished fold run is kept as stopped."""
         now = time.time()
-        with self._writing():
+        with self.transaction():
             self._db.execute(
                 "UPDATE trials SET state = ?, objective = ?, reason = ?, ended = ? WHERE number = ?",
                 (state, objective, reason, now, number),
@@ -218,16 +241,20 @@ class Ledger:
     def trials(self, state: str | None = None) -> list[TrialRow]:
         """All trials, or those in one state, by number."""
         rows = self._db.execute(
-            "SELECT number, vals, state, objective, reason, attempts, started, ended FROM trials "
+            "SELECT number, vals, state, objective, reason, losses, started, ended FROM trials "
             "WHERE ?1 IS NULL OR state = ?1 ORDER BY number",
             (state,),
         )
         return [TrialRow(row[0], json.loads(row[1]), *row[2:]) for row in rows]
 
+    def count_trials(self) -> int:
+        """How many trials were begun."""
+        return self._db.execute("SELECT count(*) FROM trials").fetchone()[0]
+
     def trial(self, number: int) -> TrialRow:
         """One trial."""
         row = self._db.execute(
-            "SELECT number, vals, state, objective, reason, attempts, started, ended FROM trials WHERE number = ?",
+            "SELECT number, vals, state, objective, reason, losses, started, ended FROM trials WHERE number = ?",
             (number,),
         ).fetchone()
         return TrialRow(row[0], json.loads(row[1]), *row[2:])
@@ -247,7 +274,7 @@ class Ledger:
     ) -> None:
         """One epoch of a fold run; its first epoch opens it."""
         now = time.time()
-        with self._writing():
+        with self.transaction():
             self._open_fold(key, trial, phase, split, seed, now)
             self._db.execute(
                 "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?)",
@@ -279,7 +306,7 @@ class Ledger:
         predictions: bytes,
     ) -> None:
         """The result of a fold run that `log_epoch` has opened. A finished one is never written again."""
-        with self._writing():
+        with self.transaction():
             done = self._db.execute(
                 "UPDATE folds SET state = 'finished', score = ?, loss = ?, epochs = ?, seconds = ?, "
                 "predictions = ?, ended = ? WHERE key = ? AND state = 'running'",
@@ -304,7 +331,7 @@ class Ledger:
     ) -> None:
         """An exam's fold run, whole, in one transaction (nobody watches it while it trains)."""
         now = time.time()
-        with self._writing():
+        with self.transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO folds VALUES (?, ?, 'exam', ?, ?, 'finished', 1, ?, ?, ?, ?, ?, ?, ?)",
                 (key, trial, split, seed, epochs, score, loss, seconds, predictions, now - seconds, now),
@@ -348,18 +375,34 @@ class Ledger:
         )
         return [(epoch, json.loads(metrics), moment) for epoch, metrics, moment in rows]
 
+    def any_epoch(self) -> bool:
+        """Whether any training has got as far as the end of an epoch."""
+        return self._db.execute("SELECT 1 FROM epochs LIMIT 1").fetchone() is not None
+
+    def scores(self, trial: int) -> dict[int, float]:
+        """Split -> validation accuracy of the finished fold runs of a trial's search."""
+        rows = self._db.execute(
+            "SELECT split, score FROM folds WHERE trial = ? AND phase = 'search' AND state = 'finished' "
+            "ORDER BY split",
+            (trial,),
+        )
+        return dict(rows.fetchall())
+
     # rungs: what pruning compared
 
     def write_rung(self, trial: int, position: int, epoch: int, score: float) -> None:
         """The score of a trial at a rung."""
-        with self._writing():
+        with self.transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO rungs VALUES (?, ?, ?, ?)", (trial, position, epoch, score)
             )
 
-    def rungs(self) -> list[tuple[int, int, int, float]]:
-        """(trial, position, epoch, score) of every rung reached, in the order they were reached."""
-        return self._db.execute("SELECT trial, position, epoch, score FROM rungs ORDER BY rowid").fetchall()
+    def rungs(self, trial: int | None = None) -> list[tuple[int, int, int, float]]:
+        """(trial, position, epoch, score) of every rung reached (by one trial), in the order they were reached."""
+        return self._db.execute(
+            "SELECT trial, position, epoch, score FROM rungs WHERE ?1 IS NULL OR trial = ?1 ORDER BY rowid",
+            (trial,),
+        ).fetchall()
 
     # the outbox
 
@@ -374,7 +417,7 @@ class Ledger:
 
     def acknowledge(self, reader: str, last: int) -> None:
         """Everything up to change number `last` has arrived at the reader."""
-        with self._writing():
+        with self.transaction():
             self._db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (reader, last))
 
     def backlog(self, reader: str) -> int:

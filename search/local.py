@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from escmodels.clips import ClipSet
 
 from .conductor import Conductor
 from .errors import Failure
-from .job import Job, run_job
+from .job import Job, JobFailure, JobResult, run_job
 from .runner import OnJob
 from .trial import Report, run_trial, use_threads
 
@@ -16,9 +18,14 @@ class _Stopped(BaseException):
 
 
 class LocalRunner:
-    """See `runner.Runner`."""
+    """See `runner.Runner`. Raises `Failure` where CUDA is asked for and is not there.
+
+    threads: 1, as in a worker of the cluster on one core, so that both compute the same to the last bit.
+    """
 
     def __init__(self, threads: int = 1, device: str = "cpu") -> None:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise Failure("a GPU was asked for, and torch finds none on this machine")
         self._threads, self._device = threads, device
         self._clips: Mapping[int, ClipSet] = {}
 
@@ -44,10 +51,11 @@ class LocalRunner:
         """Run jobs one after the other."""
         use_threads(self._threads)
         for job in jobs:
+            result: JobResult | JobFailure
             try:
                 result = run_job(job, self._clips.__getitem__, self._device)
             except (ValueError, RuntimeError) as error:
-                raise Failure(f"trial {job.trial} could not be trained again: {error}") from error
+                result = JobFailure(" ".join(str(error).split())[:300])
             on_done(job, result)
 
     def close(self) -> None:

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 from .errors import Failure, UsageError
 from .settings import Settings
-from .tracker import Point, TrackerDown
+from .tracker import Point, TrackerDown, TrackerRefused
 
 BATCH = 500  # metrics in one request; MLflow takes at most 1000
 KEY = "esc.key"
+REFUSALS = (400, 404, 409)  # HTTP: wrong for ever; anything else may pass
 Result = TypeVar("Result")
 
 
@@ -55,6 +56,9 @@ class MlflowTracker:
 
     def __init__(self, settings: Settings, experiment: str) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # the ledger repeats what failed: MLflow's own patience (minutes a call) would only hold up the end
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         from .registry import quiet_mlflow  # here, because importing MLflow takes seconds
 
         quiet_mlflow()
@@ -64,7 +68,10 @@ class MlflowTracker:
         self._error = MlflowException
         self._uri = settings.tracking_uri
         self._client = self._guard(lambda: MlflowClient(tracking_uri=settings.tracking_uri))
-        _use_wal(settings.tracking_uri)
+        try:
+            _use_wal(settings.tracking_uri)
+        except sqlite3.Error as error:
+            raise TrackerDown(f"{settings.tracking_uri}: {error}") from error
         self.experiment = self._guard(lambda: self._experiment(experiment, settings))
         self._runs: dict[str, str] = {}
 
@@ -82,7 +89,10 @@ class MlflowTracker:
         try:
             return call()
         except (self._error, OSError) as error:
-            raise TrackerDown(" ".join(str(error).split())[:300]) from error
+            sentence = " ".join(str(error).split())[:300]
+            if isinstance(error, self._error) and error.get_http_status_code() in REFUSALS:  # type: ignore[no-untyped-call]
+                raise TrackerRefused(sentence) from error
+            raise TrackerDown(sentence) from error
 
     def run_id(self, key: str) -> str | None:
         """MLflow's id of the run with our key, None where there is none."""
@@ -97,7 +107,7 @@ class MlflowTracker:
     def _existing(self, key: str) -> str:
         run_id = self.run_id(key)
         if run_id is None:
-            raise KeyError(f"no run with key {key!r} was opened")
+            raise TrackerRefused(f"no run with key {key!r} was opened")
         return run_id
 
     def open(
@@ -148,10 +158,10 @@ class MlflowTracker:
             path.write_bytes(content)
             self._guard(lambda: self._client.log_artifact(run_id, str(path)))
 
-    def close(self, key: str, status: str, time: int) -> None:
-        """See `Tracker.close`."""
+    def mark(self, key: str, status: str, time: int) -> None:
+        """See `Tracker.mark`."""
         run_id = self._existing(key)
-        if status == "RUNNING":
+        if status in ("RUNNING", "SCHEDULED"):
             self._guard(lambda: self._client.update_run(run_id, status=status))
         else:
             self._guard(lambda: self._client.set_terminated(run_id, status=status, end_time=time))

@@ -80,7 +80,7 @@ class SearchView:
         self._ledger, self._splits, self._epochs, self._asked = ledger, splits, epochs, asked
         self._began = time.monotonic()
         self._drawn = 0.0
-        self._seen = standing(ledger)
+        self._seen = {row.number: (row.state, ledger.scores(row.number)) for row in ledger.trials()}
         self._live: Live | None = None
         if sys.stderr.isatty():
             self._live = Live(console=stderr_console(), auto_refresh=False, transient=True)
@@ -94,18 +94,13 @@ class SearchView:
         if self._live:
             self._live.stop()
 
-    def changed(self) -> None:
-        """Something was written into the ledger."""
-        now = time.monotonic()
-        if self._live and now - self._drawn < REDRAW:
-            return
-        self._drawn = now
-        standing_now = standing(self._ledger)
-        if self._live:
-            self._live.update(self._table(standing_now), refresh=True)
-        else:
-            self._lines(standing_now)
-        self._seen = standing_now
+    def changed(self, trial: int) -> None:
+        """Something about a trial was written into the ledger."""
+        if not self._live:
+            self._lines(trial)
+        elif time.monotonic() - self._drawn >= REDRAW:
+            self._drawn = time.monotonic()
+            self._live.update(self._table(standing(self._ledger)), refresh=True)
 
     def _table(self, now: Standing) -> Table:
         title = headline(now, self._asked, time.monotonic() - self._began)
@@ -122,20 +117,21 @@ class SearchView:
                 )
         return grid
 
-    def _lines(self, now: Standing) -> None:
-        before = {row.number: row.state for row in self._seen.trials}
+    def _lines(self, trial: int) -> None:
+        row, scores = self._ledger.trial(trial), self._ledger.scores(trial)
+        state, known = self._seen.get(trial, ("", {}))
         moment = clock(time.monotonic() - self._began)
-        for row in now.trials:
-            old, new = self._seen.finished.get(row.number, ()), now.finished.get(row.number, ())
-            if len(new) > len(old):
-                say(
-                    f"{moment}  {label(row)}: split {len(new)} of {self._splits} done, accuracy {new[-1]:.3f}"
-                )
-            if row.state != before.get(row.number):
-                say(f"{moment}  {label(row)}: {_event(row)}")
+        for split in scores.keys() - known.keys():
+            done = f"split {split} ({len(scores)} of {self._splits})"
+            say(f"{moment}  {label(row)}: {done} done, accuracy {scores[split]:.3f}")
+        if row.state != state:
+            say(f"{moment}  {label(row)}: {_event(row)}")
+        self._seen[trial] = (row.state, scores)
 
 
 def _event(row: TrialRow) -> str:
     if row.state == "complete":
         return f"complete, objective {row.objective:.3f}"
+    if row.state == "waiting" and row.losses:
+        return f"lost its worker ({row.losses}), will be taken up again"
     return f"{row.state}{f' ({row.reason})' if row.reason else ''}"

@@ -9,7 +9,6 @@ acknowledges. When the tracker is away, the outbox waits.
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,24 @@ from typing import Any
 
 from .figures import confusion_png, curves_png
 from .ledger import Change, FoldRow, Ledger, TrialRow
-from .tracker import Point, Tracker, TrackerDown
+from .tracker import Point, Tracker, TrackerDown, TrackerRefused
 
-ENDED = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
-FOLD_ENDED = {"finished": "FINISHED", "stopped": "KILLED"}
+STUDY_STATUS = {"running": "RUNNING", "searched": "FINISHED", "done": "FINISHED", "interrupted": "KILLED"}
+TRIAL_STATUS = {
+    "running": "RUNNING",
+    "waiting": "SCHEDULED",
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "failed": "FAILED",
+}
+FOLD_STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED"}
 
 
 @dataclass(frozen=True)
 class StudyFacts:
     """What the runs of a study have in common."""
 
+    id: str  # of its ledger
     name: str
     data_name: str
     data: str  # fingerprint
@@ -34,7 +41,8 @@ class StudyFacts:
     splits: Mapping[int, Mapping[str, Any]]  # split -> its folds, as in splits.json
     order: tuple[int, ...]
     synthetic: bool
-    params: Mapping[str, object]  # settings of the study
+    params: Mapping[str, object]  # settings that never change
+    limits: Mapping[str, object]  # settings that may change when it is resumed
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in the ledger."""
@@ -50,7 +58,7 @@ class StudyFacts:
 
 def study_key(study: StudyFacts) -> str:
     """The key of the study's run."""
-    return f"{study.name}@{study.data}"
+    return f"{study.name}@{study.id}"
 
 
 class Projector:
@@ -60,9 +68,14 @@ class Projector:
         self._ledger, self._tracker, self._study, self._reader = ledger, tracker, study, reader
         self._root = study_key(study)
         self._opened: set[str] = set()
+        self._drawn: set[str] = set()  # trials whose picture was sent
+        self.refused: dict[str, str] = {}  # key -> why the tracker will never take it
 
     def catch_up(self) -> int:
-        """Send everything that waits; the number of changes sent. Raises `TrackerDown`, losing nothing."""
+        """Send everything that waits; the number of changes sent. Raises `TrackerDown`, losing nothing.
+
+        What the tracker refuses for good is noted in `refused` and does not hold up the rest.
+        """
         sent = 0
         while changes := self._ledger.changes(self._reader):
             self._send(changes)
@@ -74,38 +87,47 @@ class Projector:
         kinds: dict[str, dict[str, None]] = {}
         for change in changes:
             kinds.setdefault(change.kind, {})[change.key] = None
-        self._open_study("study" in kinds)
-        for key in kinds.get("trial", {}):
-            self._trial(self._ledger.trial(int(key)))
         epochs: dict[str, set[int]] = {}
         for key in kinds.get("epoch", {}):
             fold, _, epoch = key.partition(":")
             epochs.setdefault(fold, set()).add(int(epoch))
+        trials = {int(key): None for key in kinds.get("trial", {})}
+        self._try(self._root, self._open_study, "study" in kinds)
         for key in dict.fromkeys([*kinds.get("fold", {}), *epochs]):
-            if (fold_row := self._ledger.fold(key)) is not None:
-                self._fold(fold_row, epochs.get(key, set()), changed=key in kinds.get("fold", {}))
+            if (row := self._ledger.fold(key)) is not None:
+                changed = key in kinds.get("fold", {})
+                self._try(key, self._fold, row, epochs.get(key, set()), changed)
+                if row.phase == "search" and changed:
+                    trials[row.trial] = None  # its running mean has changed
+        for number in trials:
+            self._try(f"t{number:03d}", self._trial, self._ledger.trial(number))
         for name in kinds.get("exam", {}):
-            self._exam(int(name.removeprefix("exam/")))
+            self._try(name, self._exam, int(name.removeprefix("exam/")))
+
+    def _try(self, key: str, send: Callable[..., None], *facts: Any) -> None:
+        try:
+            send(*facts)
+        except TrackerRefused as error:
+            self.refused[key] = str(error)
 
     def _open_study(self, changed: bool) -> None:
         if self._root in self._opened and not changed:
             return
         study = self._study
+        state, since = self._ledger.state
         tags = {
             "esc.level": "study",
+            "esc.state": state,
             "study": study.name,
             "protocol": study.protocol,
             "data": study.data_name,
             "data.fingerprint": study.data,
             "data.synthetic": str(study.synthetic).lower(),
         }
-        state = self._ledger.fact("state", "running")
+        tags |= {f"limit.{name}": str(value) for name, value in study.limits.items()}
         began = _milliseconds(self._ledger.began)
-        self._tracker.open(self._root, study.name, None, tags | {"esc.state": state}, study.params, began)
-        if state != "running":
-            self._tracker.close(
-                self._root, "FINISHED" if state == "done" else "KILLED", _milliseconds(time.time())
-            )
+        self._tracker.open(self._root, study.name, None, tags, study.params, began)
+        self._tracker.mark(self._root, STUDY_STATUS[state], _milliseconds(since))
         self._opened.add(self._root)
 
     # trials
@@ -131,11 +153,11 @@ class Projector:
         points = self._trial_points(row)
         if points:
             self._tracker.log(key, points)
-        if row.ended is not None:
-            self._tracker.close(key, ENDED[row.state], _milliseconds(row.ended))
-            if row.state == "complete":
-                curves = {fold.split: self._curve(fold.key) for fold in self._finished(row.number)}
-                self._tracker.attach(key, "curves.png", curves_png(curves, name))
+        self._tracker.mark(key, TRIAL_STATUS[row.state], _milliseconds(row.ended or row.started))
+        if row.state == "complete" and key not in self._drawn:
+            curves = {fold.split: self._curve(fold.key) for fold in self._finished(row.number)}
+            self._tracker.attach(key, "curves.png", curves_png(curves, name))
+            self._drawn.add(key)
 
     def _trial_points(self, row: TrialRow) -> list[Point]:
         points, scores = [], []
@@ -164,8 +186,8 @@ class Projector:
             return f"{self._root}/exam/t{fold.trial:03d}/s{fold.split}/r{fold.seed}"
         return f"{self._trial_key(fold.trial)}/s{fold.split}/a{attempt}"
 
-    def _fold(self, fold: FoldRow, epochs: set[int], *, changed: bool) -> None:
-        for attempt in range(1, fold.attempt):
+    def _fold(self, fold: FoldRow, epochs: set[int], changed: bool) -> None:
+        for attempt in range(1, fold.attempt if changed else 1):
             self._tracker.drop(self._fold_key(fold, attempt))
         if fold.state == "cut":
             return
@@ -178,9 +200,7 @@ class Projector:
         if points:
             self._tracker.log(key, points)
         if fold.ended is not None:
-            self._tracker.close(key, FOLD_ENDED[fold.state], _milliseconds(fold.ended))
-        if fold.phase == "search" and fold.state == "finished" and changed:
-            self._trial(self._ledger.trial(fold.trial))
+            self._tracker.mark(key, FOLD_STATUS[fold.state], _milliseconds(fold.ended))
 
     def _open_fold(self, fold: FoldRow, key: str) -> None:
         if fold.phase == "exam":
@@ -260,7 +280,7 @@ class Projector:
             "confusion.png",
             confusion_png(record["confusion"], record["classes"], "test folds, out of fold"),
         )
-        self._tracker.close(key, "FINISHED", moment)
+        self._tracker.mark(key, "FINISHED", moment)
 
 
 def _milliseconds(moment: float) -> int:
@@ -268,9 +288,10 @@ def _milliseconds(moment: float) -> int:
 
 
 class ProjectorThread:
-    """Runs a projector beside a study. The tracker may come late, go and come back.
+    """Runs a projector beside a study, the one writer to the tracker. The tracker may come late, go, come back.
 
     connect: builds the tracker, in the thread (importing MLflow and creating its database take seconds).
+    pause: seconds between two looks at the outbox, five times that while the tracker is away.
     """
 
     def __init__(
@@ -285,49 +306,70 @@ class ProjectorThread:
     ) -> None:
         self._path, self._connect, self._study, self._reader = path, connect, study, reader
         self._say, self._pause = say, pause
-        self._wake, self._end = threading.Event(), threading.Event()
+        self._end = False
+        self._asked = self._served = 0  # passes over the outbox
+        self._turn = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
-        self.trouble: str | None = None  # why the tracker is away at present
+        self.trouble: str | None = None  # why changes wait at present
 
     def start(self) -> None:
         """Begin; calling it again does nothing."""
-        if not self._thread.is_alive() and not self._end.is_set():
+        if self._thread.ident is None:
             self._thread.start()
 
-    def finish(self, seconds: float) -> int:
-        """Send what waits, for at most so long; the number of changes that still wait."""
-        if self._thread.ident is None:
-            self.start()
-        self._end.set()
-        self._wake.set()
-        self._thread.join(seconds)
+    def drain(self, seconds: float) -> int:
+        """Wait until the outbox was gone through once more; the number of changes that still wait."""
+        self.start()
+        with self._turn:
+            self._asked += 1
+            wanted = self._asked
+            self._turn.notify_all()
+            self._turn.wait_for(lambda: self._served >= wanted, seconds)
         ledger = Ledger(self._path)
         try:
             return ledger.backlog(self._reader)
         finally:
             ledger.close()
 
+    def finish(self, seconds: float) -> int:
+        """Drain a last time and end the thread; the number of changes that still wait."""
+        self._end = True
+        left = self.drain(seconds)
+        self._thread.join(seconds)
+        return left
+
     def _run(self) -> None:
         ledger = Ledger(self._path)
         projector = None
+        told: set[str] = set()
         try:
             while True:
-                last = self._end.is_set()
+                asked, last = self._asked, self._end
                 try:
                     projector = projector or Projector(ledger, self._connect(), self._study, self._reader)
                     projector.catch_up()
-                    if self.trouble:
-                        self._say("MLflow is back, the backlog was sent")
-                    self.trouble = None
+                    self._note(None)
+                    for key in projector.refused.keys() - told:
+                        told.add(key)
+                        self._say(f"MLflow does not take {key}: {projector.refused[key]}")
                 except TrackerDown as error:
-                    if self.trouble is None:
-                        self._say(
-                            f"MLflow is away ({error}); the search goes on and the ledger keeps everything"
-                        )
-                    self.trouble = str(error)
-                if last:
-                    return
-                self._wake.wait(self._pause if self.trouble is None else 5 * self._pause)
-                self._wake.clear()
+                    self._note(f"MLflow is away ({error})")
+                except Exception as error:  # a bug here must not end a search; the outbox waits
+                    self._note(f"sending to MLflow failed ({type(error).__name__}: {error})")
+                with self._turn:
+                    self._served = asked
+                    self._turn.notify_all()
+                    if last:
+                        return
+                    pause = self._pause if self.trouble is None else 5 * self._pause
+                    self._turn.wait_for(lambda asked=asked: self._asked > asked, pause)  # type: ignore[misc]
         finally:
             ledger.close()
+
+    def _note(self, trouble: str | None) -> None:
+        """Say once when sending begins to fail, and once when it works again."""
+        if trouble and not self.trouble:
+            self._say(f"{trouble}; the search goes on and the ledger keeps everything")
+        elif self.trouble and not trouble:
+            self._say("MLflow is back, the backlog was sent")
+        self.trouble = trouble

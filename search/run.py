@@ -5,11 +5,9 @@ folder, so that each can be repeated, or done later by a command of its own.
 """
 
 import json
-import shutil
-import sys
+import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from .ledger import Ledger, TrialRow, sole_driver
 from .local import LocalRunner
 from .mlflow_tracker import MlflowTracker, check_reachable
 from .pages import EXPERIMENT
+from .paste import command, relative
 from .progress import SearchView
 from .projection import ProjectorThread, StudyFacts
 from .runner import Runner
@@ -31,7 +30,7 @@ from .settings import Settings
 from .ship import Shipped, refit, register
 from .study import Spec, Study, check_unchanged, create, reopen, update
 from .terminal import progress, say
-from .tracker import TrackerDown
+from .tracker import TrackerDown, TrackerRefused
 
 FLUSH = 300.0  # seconds that the end of a stage waits for MLflow to take what is left
 
@@ -49,27 +48,26 @@ class Engine:
             raise ValueError(f"unknown runner {self.runner!r}, known: ray, local")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
+        if self.runner == "local" and (self.workers or 1) > 1:
+            raise ValueError(f"the local runner trains one recipe at a time, got {self.workers} workers")
         share = self.gpus_per_trial
-        if (
-            share < 0
-            or (0 < share < 1 and abs(1 / share - round(1 / share)) > 0.01)
-            or (share > 1 and share % 1)
-        ):
+        fraction = 0 < share < 1 and abs(1 / share - round(1 / share)) > 0.01
+        if share < 0 or fraction or (share > 1 and share % 1):
             raise ValueError(f"gpus per trial must be 0, 1/n or a whole number, got {share}")
 
 
 @dataclass
 class Outcome:
-    """What a session of a study came to. `seconds` by stage."""
+    """What a session of a study came to. `seconds` by stage of this session."""
 
     study: Study
     trials: list[TrialRow]
     exams: list[tuple[TrialRow, Exam]] = field(default_factory=list)
     shipped: Shipped | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    epochs_spent: int = 0
-    epochs_full: int = 0
-    backlog: int = 0
+    epochs_spent: int = 0  # by trials that did not fail
+    epochs_full: int = 0  # that these would have taken without pruning
+    backlog: int = 0  # changes that wait for MLflow
 
     def count(self, state: str) -> int:
         """Number of trials in a state."""
@@ -96,11 +94,9 @@ def resume_study(
     name: str, settings: Settings, *, engine: Engine | None = None, examine: bool = True, **changes: Any
 ) -> Outcome:
     """Go on with a study where it stopped, with other limits if asked."""
-    check_reachable(settings.tracking_uri)
     study = reopen(name, settings, **changes)
+    check_reachable(settings.tracking_uri)
     with _session(study, settings, engine or Engine()) as session:
-        check_unchanged(study)
-        update(study)
         return session.whole(examine)
 
 
@@ -108,7 +104,6 @@ def examine_study(name: str, settings: Settings, *, engine: Engine | None = None
     """Hold the exam of a study again or for the first time."""
     study = reopen(name, settings, **changes)
     with _session(study, settings, engine or Engine()) as session:
-        check_unchanged(study)
         session.examine()
         return session.outcome()
 
@@ -122,10 +117,9 @@ def promote_study(
     min_gain: float = 0.005,
 ) -> Outcome:
     """Ship the winner of an examined study through the gate."""
-    check_reachable(settings.tracking_uri)
     study = reopen(name, settings, model=model)
+    check_reachable(settings.tracking_uri)
     with _session(study, settings, engine or Engine()) as session:
-        check_unchanged(study)
         session.recall_exams()
         session.ship(min_gain)
         return session.outcome()
@@ -135,35 +129,59 @@ def promote_study(
 def _session(study: Study, settings: Settings, engine: Engine, *, new: bool = False) -> Iterator["Session"]:
     """Lock the study, open its data and its runner side by side, and close everything whatever happens."""
     began = time.monotonic()
-    with ThreadPoolExecutor(1) as pool:
-        if not new:
-            study.folder.mkdir(parents=True, exist_ok=True)
+    opened = _Beside(lambda: _open_data(study, settings))  # Ray starts meanwhile: it mostly waits
+    runner = _runner(engine, settings)
+    try:
+        opened.join()
+        if new:
+            study.write()
+        with sole_driver(study.folder):
+            if not new:
+                check_unchanged(study)
+                update(study)
+            runner.load(study.clips)
+            session = Session(study, settings, runner)
+            session.seconds["start"] = time.monotonic() - began
+            try:
+                yield session
+            except KeyboardInterrupt:
+                session.interrupted()
+                raise
+            finally:
+                session.close()
+    finally:
+        runner.close()
 
-        def open_data() -> None:
-            with progress(f"decoding {study.dataset.name}") as tick:
-                study.open_clips(settings, tick)
 
-        data = pool.submit(open_data)  # Ray starts meanwhile: it mostly waits
-        runner = _runner(engine, settings)
+class _Beside:
+    """A call in a thread that dies with the process, so that nothing waits for it after an error elsewhere."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Callable[[], None]) -> None:
         try:
-            data.result()
-            if new:
-                study.write()
-            with sole_driver(study.folder):
-                runner.load(study.clips)
-                session = Session(study, settings, runner)
-                session.seconds["start"] = time.monotonic() - began
-                try:
-                    yield session
-                finally:
-                    session.close()
-        finally:
-            runner.close()
+            call()
+        except BaseException as error:  # handed over to whoever waits
+            self._error = error
+
+    def join(self) -> None:
+        """Wait for its end; raise what it raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
+def _open_data(study: Study, settings: Settings) -> None:
+    with progress(f"decoding {study.dataset.name}") as tick:
+        study.open_clips(settings, tick)
 
 
 def _runner(engine: Engine, settings: Settings) -> Runner:
     if engine.runner == "local":
-        return LocalRunner(threads=engine.workers or 1, device="cuda" if engine.gpus_per_trial else "cpu")
+        return LocalRunner(device="cuda" if engine.gpus_per_trial else "cpu")
     from .cluster import RayRunner  # Ray takes seconds to import
 
     return RayRunner(settings.ray_address, engine.workers, engine.gpus_per_trial)
@@ -175,11 +193,13 @@ class Session:
     def __init__(self, study: Study, settings: Settings, runner: Runner) -> None:
         self.study, self.settings, self.runner = study, settings, runner
         self.ledger = study.ledger()
+        self.facts = study.facts(self.ledger.id)
         self.seconds: dict[str, float] = {}
         self.exams: list[tuple[TrialRow, Exam]] = []
         self.shipped: Shipped | None = None
-        self.backlog = 0
-        self._projector: ProjectorThread | None = None
+        self._projector = ProjectorThread(
+            study.ledger_path, self._connect, self.facts, settings.tracking_uri, say=say
+        )
 
     def whole(self, examine: bool) -> Outcome:
         """All stages."""
@@ -189,9 +209,17 @@ class Session:
             self.ship()
         return self.outcome()
 
+    def interrupted(self) -> None:
+        """Ctrl-C: leave everything so that `resume` finds it."""
+        for row in self.ledger.trials("running"):
+            self.ledger.suspend_trial(row.number)
+        self.ledger.set_state("interrupted")
+        say(f"saved; go on with: {command(self.settings, 'resume', self.study.folder.name)}")
+
     def close(self) -> None:
         """Send what waits for MLflow, let go of the ledger."""
-        self.flush()
+        if self.ledger.backlog(self.settings.tracking_uri):
+            self._projector.finish(FLUSH)
         self.ledger.close()
 
     @contextmanager
@@ -200,45 +228,24 @@ class Session:
         yield
         self.seconds[name] = time.monotonic() - began
 
-    # the projection
-
     def _connect(self) -> MlflowTracker:
         return MlflowTracker(self.settings, EXPERIMENT)
-
-    def project(self) -> None:
-        """Let the ledger be sent on from now on."""
-        if self._projector is None:
-            self._projector = ProjectorThread(
-                self.study.ledger_path, self._connect, self.study.facts(), self.settings.tracking_uri, say=say
-            )
-            self._projector.start()
-
-    def flush(self) -> None:
-        """Send everything that waits; the rest stays in the ledger for `sync`."""
-        reader = self.settings.tracking_uri
-        if self._projector is None and self.ledger.backlog(reader):
-            self.project()
-        if self._projector is not None:
-            self.backlog = self._projector.finish(FLUSH)
-            self._projector = None
 
     # stages
 
     def search(self) -> None:
         """Run trials until the limits are reached."""
         study, ledger = self.study, self.ledger
-        ledger.write_fact("study", study.facts().to_json())
-        ledger.write_fact("state", "running")
-        with (
-            self._stage("search"),
-            SearchView(ledger, len(study.splits), study.epochs, study.spec.trials) as view,
-        ):
+        ledger.write_fact("study", self.facts.to_json())
+        ledger.set_state("running")
+        view = SearchView(ledger, len(study.splits), study.epochs, study.spec.trials)
 
-            def listen() -> None:
-                view.changed()
-                if ledger.folds(phase="search"):  # importing MLflow must not delay the first training
-                    self.project()
+        def listen(trial: int) -> None:
+            view.changed(trial)
+            if ledger.any_epoch():  # importing MLflow must not delay the first training
+                self._projector.start()
 
+        with self._stage("search"), view:
             conductor = Conductor(
                 ledger,
                 study.proposer(),
@@ -248,17 +255,10 @@ class Session:
                 code=study.code,
                 listen=listen,
             )
-            try:
-                self.runner.search(conductor)
-            except KeyboardInterrupt:
-                for row in ledger.trials("running"):
-                    ledger.suspend_trial(row.number)
-                ledger.write_fact("state", "interrupted")
-                say(f"saved; go on with: {own_command()} resume {study.folder.name}")
-                raise
+            self.runner.search(conductor)
         if conductor.exhausted:
-            say(f"the space holds only {len(ledger.trials())} different recipes; all were tried")
-        ledger.write_fact("state", "searched")
+            say(f"the space holds only {ledger.count_trials()} different recipes; all were tried")
+        ledger.set_state("searched")
         if not ledger.trials("complete"):
             reasons = [row.reason for row in ledger.trials("failed")]
             raise Failure(
@@ -269,19 +269,22 @@ class Session:
     def examine(self) -> None:
         """Hold the exam."""
         spec, study = self.study.spec, self.study
-        self.project()
+        self._projector.start()
         with self._stage("exam"), progress("exam, fold runs") as tick:
             plan = study.exam_plan(spec.exam_seeds)
             self.exams = exam.hold(self.ledger, self.runner, study.labels, plan, spec.finalists, tick)
 
     def recall_exams(self) -> None:
-        """Take the exams from the ledger. Raises `UsageError` where none was held."""
-        for row in exam.finalists(self.ledger, len(self.ledger.trials())):
+        """Take the exams from the ledger. Raises `UsageError` where the winner was not examined."""
+        rows = exam.finalists(self.ledger, self.ledger.count_trials())
+        for row in rows:
             if record := self.ledger.fact(f"exam/{row.number}"):
                 self.exams.append((row, Exam.from_json(json.dumps(record["exam"]))))
-        if not self.exams:
+        if not self.exams or self.exams[0][0].number != rows[0].number:
+            name = self.study.folder.name
             raise UsageError(
-                f"study {self.study.folder.name} was not examined; run 'escsearch exam' on it first"
+                f"the winner of study {name}, trial {rows[0].number}, was not examined; "
+                f"run '{command(self.settings, 'exam', name)}' first"
             )
 
     def ship(self, min_gain: float = 0.005) -> None:
@@ -289,74 +292,62 @@ class Session:
         row, result = self.exams[0]
         with self._stage("ship"):
             folder = refit(self.study, self.ledger, self.runner, row, result)
-            self.flush()  # the model's run hangs below the study's
             try:
+                if self._projector.drain(FLUSH):  # the model's run hangs below the study's
+                    raise TrackerDown(self._projector.trouble or "it is slow")
                 self.shipped = register(
-                    self.study, self.settings, self._connect, row, result, folder, min_gain
+                    self.study, self.facts, self.settings, self._connect, row, result, folder, min_gain
                 )
-            except (TrackerDown, Failure) as error:
+            except (TrackerDown, TrackerRefused, Failure) as error:
+                again = command(self.settings, "promote", self.study.folder.name)
                 raise Failure(
                     f"the model is ready at {relative(folder)} but could not be registered ({error}); "
-                    f"run 'escsearch promote {self.study.folder.name}' when MLflow is there"
+                    f"run '{again}' when MLflow is there"
                 ) from error
-        self.ledger.write_fact("state", "done")
-        self.flush()
+        self.ledger.set_state("done")
 
     def outcome(self) -> Outcome:
         """What this session came to."""
-        self.flush()
+        backlog = self._projector.drain(FLUSH)
         rows = self.ledger.trials()
-        spent = sum(fold.epochs for fold in self.ledger.folds(phase="search") if fold.state != "running")
-        full = (
-            len([row for row in rows if row.state != "failed"]) * len(self.study.splits) * self.study.epochs
+        counted = {row.number for row in rows if row.state != "failed"}
+        folds = [fold for fold in self.ledger.folds(phase="search") if fold.trial in counted]
+        return Outcome(
+            self.study,
+            rows,
+            self.exams,
+            self.shipped,
+            self.seconds,
+            epochs_spent=sum(fold.epochs for fold in folds),
+            epochs_full=len(counted) * len(self.study.splits) * self.study.epochs,
+            backlog=backlog,
         )
-        return Outcome(self.study, rows, self.exams, self.shipped, self.seconds, spent, full, self.backlog)
 
 
 def sync_study(name: str, settings: Settings) -> int:
     """Send what the ledger of a study still holds for MLflow; the number of changes sent."""
-    ledger = Ledger(settings.existing_study(name) / "ledger.sqlite")
+    folder = settings.existing_study(name)
     check_reachable(settings.tracking_uri)
-    try:
-        if (facts := ledger.fact("study")) is None:
-            raise Failure(f"study {name} was cut off before its first trial; resume it")
-        before = ledger.backlog(settings.tracking_uri)
-        thread = ProjectorThread(
-            ledger.path,
-            lambda: MlflowTracker(settings, EXPERIMENT),
-            StudyFacts.from_json(facts),
-            settings.tracking_uri,
-            say=say,
-        )
-        left = thread.finish(FLUSH)
-        if left:
-            raise Failure(
-                f"MLflow did not take everything: {left} of {before} changes still wait ({thread.trouble})"
+    with sole_driver(folder):  # there is one writer to MLflow
+        ledger = Ledger(folder / "ledger.sqlite")
+        try:
+            if (facts := ledger.fact("study")) is None:
+                raise Failure(f"study {name} was cut off before its first trial; resume it")
+            before = ledger.backlog(settings.tracking_uri)
+            thread = ProjectorThread(
+                ledger.path,
+                lambda: MlflowTracker(settings, EXPERIMENT),
+                StudyFacts.from_json(facts),
+                settings.tracking_uri,
+                say=say,
             )
-        return before
-    finally:
-        ledger.close()
+            if left := thread.finish(FLUSH):
+                raise Failure(f"{left} of {before} changes still wait: {thread.trouble or 'MLflow is slow'}")
+            return before
+        finally:
+            ledger.close()
 
 
 def example_clip(study: Study) -> Path:
     """A clip to try the model on."""
     return Path(study.dataset.clips[0].path)
-
-
-def own_command() -> str:
-    """How this program was called, for commands that can be pasted."""
-    called = Path(sys.argv[0])
-    found = shutil.which("escsearch")
-    if found and Path(found).resolve() == called.resolve():
-        return "escsearch"
-    if called.name != "escsearch":
-        return f"{sys.executable} -m search"
-    return relative(called)
-
-
-def relative(path: Path | str) -> str:
-    """A path as short as it can be pasted from here."""
-    try:
-        return str(Path(path).absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -6,9 +6,9 @@ from typing import Protocol
 from escmodels.clips import ClipSet
 
 from .conductor import Conductor
-from .job import Job, JobResult
+from .job import Job, JobFailure, JobResult
 
-OnJob = Callable[[Job, JobResult], None]
+OnJob = Callable[[Job, JobResult | JobFailure], None]
 
 
 class Runner(Protocol):
@@ -21,10 +21,7 @@ class Runner(Protocol):
         """Run trials until the conductor has no more."""
 
     def run_jobs(self, jobs: Sequence[Job], on_done: OnJob) -> None:
-        """Run jobs in any order; `on_done` is called in this thread as each ends.
-
-        Raises `Failure` when a job cannot be done; those that were done have been handed over.
-        """
+        """Run jobs in any order; `on_done` is called in this thread as each ends, well or not."""
 
     def close(self) -> None:
         """Free workers and memory."""

@@ -13,11 +13,12 @@ from escmodels.classifier import Classifier
 from escmodels.scores import Exam
 
 from . import bundle, registry
-from .job import Job, JobResult
+from .errors import Failure
+from .job import Job, JobFailure, JobResult
 from .ledger import Ledger, TrialRow
 from .mlflow_tracker import MlflowTracker
 from .progress import label
-from .projection import study_key
+from .projection import StudyFacts, study_key
 from .promote import decide
 from .runner import Runner
 from .settings import Settings
@@ -53,12 +54,15 @@ def refit(study: Study, ledger: Ledger, runner: Runner, row: TrialRow, exam: Exa
         stop_after=card["epochs"],
         seed=study.spec.seed,
     )
-    results: list[JobResult] = []
+    results: list[JobResult | JobFailure] = []
     runner.run_jobs([job], lambda _, done: results.append(done))
+    (result,) = results
+    if isinstance(result, JobFailure):
+        raise Failure(f"trial {row.number} could not be trained on all folds: {result.reason}")
     with tempfile.TemporaryDirectory(dir=study.folder, prefix="model-") as scratch:
         packed, written = Path(scratch) / "packed", Path(scratch) / "model"
         packed.mkdir()
-        for name, content in results[0].files.items():
+        for name, content in result.files.items():
             (packed / name).write_bytes(content)
         bundle.write(Classifier.unpack(packed), written, card=card)
         if folder.exists():
@@ -94,6 +98,7 @@ def _card(study: Study, row: TrialRow, exam: Exam, epochs: int) -> dict[str, Any
 
 def register(
     study: Study,
+    facts: StudyFacts,
     settings: Settings,
     connect: Callable[[], MlflowTracker],
     row: TrialRow,
@@ -103,11 +108,12 @@ def register(
 ) -> Shipped:
     """Judge the winner against the champion of its name, and make it champion if it is better.
 
-    Raises `TrackerDown` or `Failure` when MLflow does not take it; calling again is safe.
+    facts: the study's in the tracker. Raises `TrackerDown`, `TrackerRefused` or `Failure` when MLflow does not
+    take it; calling again is safe.
     """
     name = study.model_name
     champion = registry.champion(settings, name)
-    origin = {"study": study.folder.name, "trial": str(row.number), "data.fingerprint": study.data}
+    origin = {"study": study.folder.name, "study.id": facts.id, "trial": str(row.number)}
     if champion is not None:
         if origin.items() <= dict(champion.tags).items():
             return Shipped(name, champion.version, True, "it is the champion already")
@@ -119,13 +125,14 @@ def register(
     verdict = decide(exam, champion.exam if champion else None, min_gain)
     if not verdict.promote:
         return Shipped(name, None, False, verdict.reason)
-    run_id = _model_run(study, connect(), row)
+    run_id = _model_run(study, facts, connect(), row)
     tags = origin | {
         registry.EXAM_TAG: exam.to_json(),
         registry.REASON_TAG: verdict.reason,
         "architecture": str(row.values.get("architecture", "")),
         "test_accuracy": f"{exam.mean:.4f}",
         "data": study.dataset.name,
+        "data.fingerprint": study.data,
         "data.synthetic": str(study.dataset.synthetic).lower(),
         "licence": study.dataset.licence,
         "non_commercial": str(study.dataset.non_commercial).lower(),
@@ -135,13 +142,13 @@ def register(
     return Shipped(name, version, True, verdict.reason)
 
 
-def _model_run(study: Study, tracker: MlflowTracker, row: TrialRow) -> str:
+def _model_run(study: Study, facts: StudyFacts, tracker: MlflowTracker, row: TrialRow) -> str:
     """The id of the run that carries the model, below the study's run."""
-    root = study_key(study.facts())
-    key, now = f"{root}/model", int(time.time() * 1000)
+    root, now = study_key(facts), int(time.time() * 1000)
+    key = f"{root}/model/t{row.number:03d}"
     tags = {"esc.level": "model", "study": study.folder.name, "trial": str(row.number), "phase": "refit"}
     tracker.open(key, f"model {label(row)}", root, tags, row.values, now)
-    tracker.close(key, "FINISHED", now)
+    tracker.mark(key, "FINISHED", now)
     run_id = tracker.run_id(key)
     assert run_id is not None
     return run_id

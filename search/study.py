@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +28,9 @@ from .datasets.dataset import Dataset, open_dataset
 from .datasets.store import allowed_sources, prepare
 from .errors import Failure, Leakage, UsageError
 from .exam import ExamPlan
+from .files import write_atomically
 from .ledger import Ledger
+from .paste import command
 from .projection import StudyFacts
 from .settings import Settings
 from .suggest import Proposer
@@ -37,6 +40,7 @@ from .trial import Plan
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 RATE = "data.sample_rate"
 Progress = Callable[[int, int], None]
+LIMITS = ("trials", "hours", "pruner", "eta", "finalists", "exam_seeds", "model")  # may change at a resume
 
 
 @dataclass(frozen=True)
@@ -154,12 +158,14 @@ class Study:
         """The sampler of this study."""
         return Proposer(self.space, seed=self.spec.seed, sampler=self.spec.sampler)
 
-    def facts(self) -> StudyFacts:
-        """What its runs in a tracker have in common."""
+    def facts(self, id: str) -> StudyFacts:
+        """What its runs in a tracker have in common. id: of the ledger."""
         asked = {
             name: value for name, value in dataclasses.asdict(self.spec).items() if value not in (None, {})
         }
+        limits = {name: asked.pop(name) for name in LIMITS if name in asked}
         return StudyFacts(
+            id,
             self.folder.name,
             self.dataset.name,
             self.data,
@@ -168,6 +174,7 @@ class Study:
             tuple(split.number for split in self.splits),
             self.dataset.synthetic,
             asked | {"space": self.space.name, "epochs": self.epochs, "code": self.code},
+            limits,
         )
 
     @property
@@ -187,9 +194,7 @@ class Study:
     # folder
 
     def write(self) -> None:
-        """Make the folder of a new study. Needs the clips to be open, so that bad data leave none behind."""
-        self.folder.mkdir(parents=True)
-        (self.folder / "space.yaml").write_bytes(self.space_file.read_bytes())
+        """Make the folder of a new study, whole or not at all. Needs the clips to be open."""
         recorded = dataclasses.asdict(self.spec) | {
             "fixed": dict(self.spec.fixed),
             "space": self.space.name,
@@ -203,8 +208,19 @@ class Study:
             "splits": [{"split": split.number, **_folds(split)} for split in self.splits],
             "folds": dict(zip(self.labels.names, self.labels.folds.tolist(), strict=True)),
         }
-        (self.folder / "splits.json").write_text(json.dumps(splits, indent=1), encoding="utf-8")
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(recorded, sort_keys=False), encoding="utf-8")
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".study-", dir=self.folder.parent) as scratch:
+            made = Path(scratch) / "study"
+            made.mkdir()
+            (made / "space.yaml").write_bytes(self.space_file.read_bytes())
+            (made / "splits.json").write_text(json.dumps(splits, indent=1), encoding="utf-8")
+            (made / "study.yaml").write_text(yaml.safe_dump(recorded, sort_keys=False), encoding="utf-8")
+            try:
+                made.rename(self.folder)
+            except OSError as error:
+                raise UsageError(
+                    f"study {self.folder.name} was begun by another process meanwhile; run the command again"
+                ) from error
 
 
 def _folds(split: Split) -> dict[str, Any]:
@@ -233,9 +249,10 @@ def create(spec: Spec, space_path: str, settings: Settings, name: str | None) ->
     folder = settings.study(name)
     if folder.exists():
         raise UsageError(
-            f"study {name} exists at {folder}: go on with 'escsearch resume {name}' or choose another --study"
+            f"study {name} exists at {folder}: go on with '{command(settings, 'resume', name)}' "
+            "or choose another --study"
         )
-    return Study(folder, dataclasses.replace(spec, data=str(dataset.root)), space, dataset, source)
+    return Study(folder, dataclasses.replace(spec, data=str(dataset.root.resolve())), space, dataset, source)
 
 
 def reopen(name: str, settings: Settings, **changes: Any) -> Study:
@@ -244,21 +261,40 @@ def reopen(name: str, settings: Settings, **changes: Any) -> Study:
     Raises `UsageError` where there is none, `Failure` where its folder is damaged.
     """
     folder = settings.existing_study(name)
+    recorded = _recorded(folder)
     try:
-        recorded = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
-        names = {item.name for item in dataclasses.fields(Spec)}
-        spec = Spec(**{key: value for key, value in recorded.items() if key in names})
-    except (yaml.YAMLError, TypeError, AttributeError) as error:
-        raise Failure(f"{folder / 'study.yaml'} cannot be read: {' '.join(str(error).split())}") from error
-    spec = dataclasses.replace(spec, **{key: value for key, value in changes.items() if value is not None})
+        spec = Spec(**{item.name: recorded[item.name] for item in dataclasses.fields(Spec)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise Failure(f"{folder / 'study.yaml'} cannot be read: {type(error).__name__} {error}") from error
+    try:
+        spec = dataclasses.replace(
+            spec, **{key: value for key, value in changes.items() if value is not None}
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     source = folder / "space.yaml"
     space = _load_space(source, spec.fixed, name=recorded["space"])
     return Study(folder, spec, space, _open_dataset(spec), source)
 
 
+def _recorded(folder: Path) -> dict[str, Any]:
+    """What stands in the study.yaml of a folder."""
+    path = folder / "study.yaml"
+    try:
+        recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise Failure(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if (
+        not isinstance(recorded, dict)
+        or not {"space", "data_fingerprint", "code_fingerprint"} <= recorded.keys()
+    ):
+        raise Failure(f"{path} cannot be read: it lacks space, data_fingerprint or code_fingerprint")
+    return recorded
+
+
 def check_unchanged(study: Study) -> None:
     """Raises `Failure` when data or numeric code are not what the study began with: results would not mix."""
-    recorded = yaml.safe_load((study.folder / "study.yaml").read_text(encoding="utf-8"))
+    recorded = _recorded(study.folder)
     if recorded["data_fingerprint"] != study.data:
         raise Failure(
             f"the data at {study.dataset.root} have changed since study {study.folder.name} began "
@@ -273,10 +309,8 @@ def check_unchanged(study: Study) -> None:
 
 def update(study: Study) -> None:
     """Write changed limits into study.yaml."""
-    path = study.folder / "study.yaml"
-    recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    recorded |= dataclasses.asdict(study.spec)
-    path.write_text(yaml.safe_dump(recorded, sort_keys=False), encoding="utf-8")
+    recorded = _recorded(study.folder) | dataclasses.asdict(study.spec)
+    write_atomically(study.folder / "study.yaml", yaml.safe_dump(recorded, sort_keys=False))
 
 
 def _space_file(path: str) -> Path:

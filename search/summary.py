@@ -1,15 +1,15 @@
 """What a finished study says: the boxed summary, the same as JSON, the next commands."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from escmodels.scores import Exam
 
 from .ledger import TrialRow
+from .paste import command
 from .progress import clock, label
-from .run import Outcome, example_clip, own_command, relative
+from .run import Outcome, example_clip
 from .settings import Settings
 from .study import Study
 
@@ -25,32 +25,14 @@ def result_line(exam: Exam) -> str:
     )
 
 
-def next_commands(study: Study, settings: Settings, promoted: bool) -> list[str]:
+def next_commands(study: Study, settings: Settings, champion: bool) -> list[str]:
     """Commands that can be pasted into the shell that ran this one."""
-    me = own_command()
-    place = _place(settings)
-    clip = shlex.quote(relative(example_clip(study)))
-    commands = []
-    if promoted:
-        commands.append(f"{me} predict models:/{study.model_name}@champion {clip}{place}")
-        commands.append(f"{me} models {study.model_name}{place}")
-    commands.append(f"{me} status {study.folder.name}{place}")
-    commands.append(f"{me} ui{place}")
-    return commands
-
-
-def _place(settings: Settings) -> str:
-    """The flags that lead another command to the same place."""
-    flags = {
-        "home": str(settings.home),
-        "tracking_uri": settings.tracking_uri,
-        "registry_uri": settings.registry_uri,
-    }
-    return "".join(
-        f" --{key.replace('_', '-')} {shlex.quote(relative(value) if key == 'home' else value)}"
-        for key, value in flags.items()
-        if settings.origins[key].startswith("flag")
-    )
+    name, commands = study.folder.name, []
+    if champion:
+        model = f"models:/{study.model_name}@champion"
+        commands.append(command(settings, "predict", model, example_clip(study)))
+        commands.append(command(settings, "models", study.model_name))
+    return [*commands, command(settings, "status", name), command(settings, "ui")]
 
 
 def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
@@ -64,7 +46,7 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
     lines = [
         f"data      {data}: {len(study.labels)} clips, {len(study.labels.classes)} classes, "
         f"{len(study.splits)} folds, fingerprint {study.data}",
-        f"search    {len(outcome.trials)} trials ({states}) in {clock(outcome.seconds.get('search', 0.0))}; "
+        f"search    {len(outcome.trials)} trials ({states}){_took(outcome)}; "
         f"{outcome.epochs_spent} of {outcome.epochs_full} epochs of a full search"
         + (f", {1 - outcome.epochs_spent / outcome.epochs_full:.0%} saved" if outcome.epochs_full else ""),
     ]
@@ -73,13 +55,17 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
     if outcome.shipped:
         lines.append(_shipped_line(outcome))
     if outcome.backlog:
-        lines.append(f"MLflow    {outcome.backlog} changes still wait: escsearch sync {study.folder.name}")
+        later = command(settings, "sync", study.folder.name)
+        lines.append(f"MLflow    {outcome.backlog} changes still wait; send them later with: {later}")
     stages = ", ".join(f"{name} {clock(value)}" for name, value in outcome.seconds.items())
     lines.append(f"time      {clock(seconds)} ({stages})")
     lines += ["", "next"]
-    promoted = outcome.shipped is not None and (outcome.shipped.champion or outcome.shipped.version is None)
-    lines += [f"  {command}" for command in next_commands(study, settings, promoted)]
+    lines += [f"  {line}" for line in next_commands(study, settings, outcome.shipped is not None)]
     return f"study {study.folder.name}", "\n".join(lines)
+
+
+def _took(outcome: Outcome) -> str:
+    return f" in {clock(outcome.seconds['search'])}" if "search" in outcome.seconds else ""
 
 
 def _exam_lines(exams: Sequence[tuple[TrialRow, Exam]]) -> list[str]:
@@ -110,7 +96,6 @@ def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
     """The same for a script."""
     study = outcome.study
     shipped = outcome.shipped
-    promoted = shipped is not None and shipped.champion
     return {
         "study": study.folder.name,
         "folder": str(study.folder),
@@ -131,5 +116,5 @@ def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "epochs": {"spent": outcome.epochs_spent, "full": outcome.epochs_full},
         "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
         "backlog": outcome.backlog,
-        "next": next_commands(study, settings, promoted),
+        "next": next_commands(study, settings, shipped is not None),
     }

@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-STATUSES = ("RUNNING", "FINISHED", "KILLED", "FAILED")
+STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "KILLED", "FAILED")  # the first two have no end
 
 
 class TrackerDown(Exception):
     """The tracker cannot be reached at the moment. Nothing is lost: the ledger keeps what was not sent."""
+
+
+class TrackerRefused(Exception):
+    """The tracker will never take this: a param that changes, a run that somebody deleted."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,11 @@ class Point:
 
 
 class Tracker(Protocol):
-    """All methods may raise `TrackerDown`; they may then be called again with the same arguments."""
+    """All methods may raise `TrackerDown`; they may then be called again with the same arguments.
+
+    They raise `TrackerRefused` for what can never be done: a run or parent that was not opened, another value
+    for a param.
+    """
 
     def open(
         self,
@@ -48,8 +56,8 @@ class Tracker(Protocol):
     def attach(self, key: str, name: str, content: bytes) -> None:
         """Put a file (a picture, a table) on a run."""
 
-    def close(self, key: str, status: str, time: int) -> None:
-        """Set the status of a run (one of `STATUSES`); `time` of its end in milliseconds since 1970."""
+    def mark(self, key: str, status: str, time: int) -> None:
+        """Set the status of a run (one of `STATUSES`); `time` of its end, if so, in milliseconds since 1970."""
 
     def drop(self, key: str) -> None:
         """Remove a run that was cut off: another attempt takes its place under another key."""
@@ -80,6 +88,11 @@ class MemoryTracker:
         if self.down:
             raise TrackerDown("taken away")
 
+    def _run(self, key: str) -> MemoryRun:
+        if key not in self.runs:
+            raise TrackerRefused(f"no run {key}")
+        return self.runs[key]
+
     def open(
         self,
         key: str,
@@ -91,24 +104,31 @@ class MemoryTracker:
     ) -> None:
         """See `Tracker.open`."""
         self._check()
+        if parent is not None:
+            self._run(parent)
         run = self.runs.setdefault(key, MemoryRun(name, parent, time))
+        wanted = {param: str(value) for param, value in params.items()}
+        if changed := [
+            param for param in wanted.keys() & run.params.keys() if wanted[param] != run.params[param]
+        ]:
+            raise TrackerRefused(f"param {changed[0]} of {key} cannot change")
         run.tags |= tags
-        run.params |= {name: str(value) for name, value in params.items()}
+        run.params |= wanted
 
     def log(self, key: str, points: Sequence[Point]) -> None:
         """See `Tracker.log`."""
         self._check()
-        self.runs[key].points |= set(points)
+        self._run(key).points |= set(points)
 
     def attach(self, key: str, name: str, content: bytes) -> None:
         """See `Tracker.attach`."""
         self._check()
-        self.runs[key].files[name] = content
+        self._run(key).files[name] = content
 
-    def close(self, key: str, status: str, time: int) -> None:
-        """See `Tracker.close`."""
+    def mark(self, key: str, status: str, time: int) -> None:
+        """See `Tracker.mark`."""
         self._check()
-        self.runs[key].status = status
+        self._run(key).status = status
 
     def drop(self, key: str) -> None:
         """See `Tracker.drop`."""

@@ -68,18 +68,41 @@ def run_trial(
     report: Callable[[Report], None],
     device: str = "cpu",
 ) -> None:
-    """Train the splits that are not finished. A recipe that cannot train is reported, not raised."""
+    """Train the splits that are not finished. A recipe that cannot train is reported, not raised.
+
+    What `report` raises comes out as it is.
+    """
     trial = assignment.trial
+
+    def tell(news: Report) -> None:
+        try:
+            report(news)
+        except Exception as error:  # not to be taken for a failure of the training below
+            raise _FromReport from error
+
     try:
-        recipe = parse(assignment.values)
-        clips = clips_at(recipe.data.sample_rate)
-        for split in plan.splits:
-            if split.number not in assignment.finished:
-                _run_split(trial, recipe, split, plan, clips, report, device)
+        _run_splits(assignment, plan, clips_at, tell, device)
     except Diverged as error:
         report(Report(trial, failed=f"diverged: {error}"))
     except (ValueError, RuntimeError) as error:  # a net that does not fit its input, out of memory
         report(Report(trial, failed=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
+    except _FromReport as passed:
+        assert passed.__cause__ is not None
+        raise passed.__cause__ from None
+
+
+class _FromReport(BaseException):
+    """Carries an exception of `report` past the handlers of a training."""
+
+
+def _run_splits(
+    assignment: Assignment, plan: Plan, clips_at: ClipsAt, report: Callable[[Report], None], device: str
+) -> None:
+    recipe = parse(assignment.values)
+    clips = clips_at(recipe.data.sample_rate)
+    for split in plan.splits:
+        if split.number not in assignment.finished:
+            _run_split(assignment.trial, recipe, split, plan, clips, report, device)
 
 
 def _run_split(

@@ -1,9 +1,11 @@
 """Laws of the conductor, with a worker that trains nothing: a trial's accuracy is the value of its knob."""
 
+import contextlib
+
 import pytest
 
 from escmodels.folds import SearchSplit
-from search.conductor import ATTEMPTS, Conductor, Limits
+from search.conductor import LOSSES, Conductor, Limits
 from search.ledger import Ledger
 from search.trial import FoldResult, Plan, Report
 
@@ -93,6 +95,65 @@ def test_a_better_latecomer_is_not_pruned(ledger):
     assert [state for _, state in states(ledger)] == ["complete"] * 3
 
 
+@pytest.mark.parametrize("killed_at", range(1, 70, 3))
+def test_a_search_killed_at_any_write_ends_as_if_it_had_not_been_killed(tmp_path, monkeypatch, killed_at):
+    script = [0.5, 0.25, 0.75]
+    steady, broken = (Ledger(tmp_path / name, create=True) for name in ("steady", "broken"))
+    run(conductor(steady, script)[0])
+
+    class Killed(BaseException):
+        pass
+
+    writes = 0
+
+    def count(name):
+        original = getattr(Ledger, name)
+
+        def write(self, *args, **kwargs):
+            nonlocal writes
+            if self is broken:
+                writes += 1
+                if writes == killed_at:
+                    raise Killed
+            return original(self, *args, **kwargs)
+
+        return write
+
+    names = ("open_trial", "log_epoch", "finish_fold", "write_rung", "close_trial")
+    with monkeypatch.context() as patch:
+        for name in names:
+            patch.setattr(Ledger, name, count(name))
+        with contextlib.suppress(Killed):
+            run(conductor(broken, script)[0])
+    resumed, proposer = conductor(broken, script)
+    proposer.asked = broken.count_trials()
+    run(resumed)
+    assert states(broken) == states(steady)
+    assert [(f.key, f.score, f.state) for f in broken.folds()] == [
+        (f.key, f.score, f.state) for f in steady.folds()
+    ]
+    assert broken.rungs() == steady.rungs()
+    for ledger in (steady, broken):
+        ledger.close()
+
+
+def test_killed_drivers_are_not_counted_as_lost_workers(ledger):
+    for _ in range(LOSSES + 1):
+        run(conductor(ledger, [0.5])[0], stop_after=1)
+    run(conductor(ledger, [0.5])[0])
+    assert (ledger.trial(0).state, ledger.trial(0).losses) == ("complete", 0)
+
+
+def test_late_news_of_a_trial_that_has_ended_changes_nothing(ledger):
+    c, _ = conductor(ledger, [0.5], pruner="none")
+    first = next(reports(c.next()))
+    run_on = conductor(ledger, [0.5], pruner="none")[0]
+    run(run_on)
+    before = ledger.folds()
+    assert not run_on.on_report(first)
+    assert ledger.folds() == before
+
+
 @pytest.mark.parametrize("killed_after", range(0, 19))
 def test_a_killed_search_ends_as_if_it_had_not_been_killed(tmp_path, killed_after):
     script = [0.5, 0.25, 0.75]
@@ -155,10 +216,10 @@ def test_a_failed_trial_is_failed_and_not_scored(ledger):
 
 def test_a_trial_whose_worker_is_lost_is_taken_up_again_a_few_times(ledger):
     c, proposer = conductor(ledger, [0.5])
-    for attempt in range(ATTEMPTS):
+    for losses in range(LOSSES):
         assignment = c.next()
         assert assignment.trial == 0
-        assert ledger.trial(0).attempts == attempt + 1
+        assert ledger.trial(0).losses == losses
         c.on_lost(0, "killed")
     assert c.next() is None
     assert ledger.trial(0).state == "failed"

@@ -9,7 +9,7 @@ from escmodels.clips import ClipSet
 from escmodels.folds import rotating
 from search.errors import Failure
 from search.exam import ExamPlan, finalists, hold, settled_epochs
-from search.job import JobResult
+from search.job import JobFailure, JobResult
 from search.ledger import Ledger
 
 FOLDS, CLIPS = 4, 24
@@ -89,6 +89,34 @@ def test_every_test_fold_is_scored_once_and_never_trained_on(ledger, clips):
     assert exam.folds == pytest.approx((5 / 6,) * FOLDS)
     assert exam.gap == pytest.approx(0.9 - exam.mean)
     assert exam.trials == 5
+
+
+class Picky(Oracle):
+    """A runner that cannot train some trials."""
+
+    def __init__(self, clips, cannot):
+        super().__init__(clips)
+        self.cannot = cannot
+
+    def run_jobs(self, jobs, on_done):
+        for job in jobs:
+            if job.trial in self.cannot:
+                on_done(job, JobFailure("no room"))
+        super().run_jobs([job for job in jobs if job.trial not in self.cannot], on_done)
+
+
+def test_a_runner_up_that_cannot_be_trained_is_left_out_by_name(ledger, clips, capsys):
+    examined = hold(ledger, Picky(clips, {2}), clips, plan(clips), 3)
+    assert [row.number for row, _ in examined] == [1, 3]
+    assert (
+        "trial 2 could not be trained again and is left out of the exam: no room" in capsys.readouterr().err
+    )
+
+
+def test_a_winner_that_cannot_be_trained_is_a_failure_and_what_was_done_stands(ledger, clips):
+    with pytest.raises(Failure, match="the winner, trial 1, could not be trained again: no room"):
+        hold(ledger, Picky(clips, {1}), clips, plan(clips), 2)
+    assert len(ledger.folds(2, "exam")) == FOLDS
 
 
 def test_the_winner_is_known_before_a_test_fold_is_opened(ledger, clips):

@@ -61,14 +61,14 @@ def test_a_lost_worker_costs_only_the_unfinished_fold_run(ledger):
     ledger.open_trial(0, {})
     finish(ledger, "a")
     ledger.log_epoch("b", 1, {"valid_accuracy": 0.1}, **(FACTS | {"split": 2}))
-    ledger.suspend_trial(0)
+    ledger.suspend_trial(0, lost=True)
     assert ledger.trial(0).state == "waiting"
     assert [fold.state for fold in ledger.folds(0)] == ["finished", "cut"]
     assert ledger.epochs("b") == []
     ledger.retry_trial(0)
     finish(ledger, "b", split=2)
     assert [(fold.state, fold.attempt) for fold in ledger.folds(0)] == [("finished", 1), ("finished", 2)]
-    assert ledger.trial(0).attempts == 2
+    assert ledger.trial(0).losses == 1
 
 
 def test_a_pruned_trial_keeps_its_unfinished_fold_run_as_stopped(ledger):
@@ -77,6 +77,21 @@ def test_a_pruned_trial_keeps_its_unfinished_fold_run_as_stopped(ledger):
     ledger.close_trial(0, "pruned", None, "behind")
     (fold,) = ledger.folds()
     assert (fold.state, fold.epochs) == ("stopped", 1)
+
+
+def test_what_is_written_in_one_transaction_happens_together_or_not_at_all(ledger):
+    ledger.open_trial(0, {})
+    with pytest.raises(ZeroDivisionError), ledger.transaction():
+        finish(ledger, "a")
+        ledger.close_trial(0, "complete", 1 / 0)
+    assert ledger.folds() == []
+    assert ledger.trial(0).state == "running"
+    assert [change.kind for change in ledger.changes("mlflow")] == ["trial"]
+
+
+def test_two_ledgers_never_have_the_same_id(ledger, tmp_path):
+    other = Ledger(tmp_path / "other.sqlite", create=True)
+    assert len({ledger.id, other.id, Ledger(ledger.path).id}) == 2
 
 
 def test_a_reader_gets_every_change_once_in_order_and_again_until_it_acknowledges(ledger):

@@ -7,8 +7,7 @@ import pytest
 from escmodels.clips import ClipSet
 from escmodels.folds import rotating
 from search.conductor import Conductor, Limits
-from search.errors import Failure
-from search.job import Job
+from search.job import Job, JobFailure
 from search.ledger import Ledger
 from search.local import LocalRunner
 from search.trial import Plan
@@ -129,11 +128,15 @@ class Behaves:
         assert len(done["exam"].train_losses) == 2
         assert {"weights.safetensors", "config.json"} <= set(done["refit"].files)
 
-    def test_a_job_that_cannot_be_done_is_a_failure_in_one_sentence(self, runner, clips):
-        rows = tuple(range(len(clips)))
-        job = Job("k", 3, SMALL | {"model.width": -1}, rows, (), epochs=1, stop_after=1, seed=0)
-        with pytest.raises(Failure, match="trial 3 could not be trained again"):
-            runner.run_jobs([job], lambda *_: None)
+    def test_a_job_that_cannot_be_done_says_why_and_the_others_are_done(self, runner, clips):
+        rows, done = tuple(range(len(clips))), {}
+        facts = {"train": rows, "test": (), "epochs": 1, "stop_after": 1, "seed": 0}
+        bad = Job("bad", 3, SMALL | {"model.width": -1}, **facts)
+        good = Job("good", 4, SMALL, **facts)
+        runner.run_jobs([bad, good], lambda job, result: done.setdefault(job.key, result))
+        assert isinstance(done["bad"], JobFailure)
+        assert "model.width" in done["bad"].reason
+        assert done["good"].files
 
 
 class TestLocal(Behaves):
@@ -174,7 +177,7 @@ class TestRay(Behaves):
         conductor.ledger.finish_fold = kill_after_the_first
         runner.search(conductor)
         (row,) = conductor.ledger.trials()
-        assert (row.state, row.attempts) == ("complete", 2)
+        assert (row.state, row.losses) == ("complete", 1)
         folds = conductor.ledger.folds()
         assert [fold.state for fold in folds] == ["finished"] * 3
         assert next(fold.attempt for fold in folds if fold.key == killed[0]) == 1
@@ -188,7 +191,7 @@ class TestRay(Behaves):
         finally:
             runner.load({RATE: clips})
         (row,) = conductor.ledger.trials()
-        assert (row.state, row.attempts) == ("failed", 1)
+        assert (row.state, row.losses) == ("failed", 0)
         assert row.reason.startswith("KeyError at cluster.py:")
 
     def test_clips_travel_through_the_object_store_where_files_are_not_shared(self, runner, clips):

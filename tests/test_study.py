@@ -49,7 +49,7 @@ def test_limits_may_change_when_it_is_reopened_and_are_kept(place):
     changed = reopen("s", place[1], trials=9)
     update(changed)
     assert reopen("s", place[1]).spec.trials == 9
-    with pytest.raises(ValueError, match="trials must be at least 1"):
+    with pytest.raises(UsageError, match="trials must be at least 1"):
         reopen("s", place[1], trials=0)
 
 

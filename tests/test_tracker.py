@@ -1,5 +1,6 @@
 """What every tracker must do, and what the projection makes of a ledger."""
 
+import dataclasses
 import time
 
 import pytest
@@ -7,9 +8,9 @@ import pytest
 from search.errors import Failure, UsageError
 from search.ledger import Ledger
 from search.mlflow_tracker import MlflowTracker, check_reachable
-from search.projection import Projector, StudyFacts
+from search.projection import Projector, ProjectorThread, StudyFacts
 from search.settings import resolve
-from search.tracker import MemoryTracker, Point, TrackerDown
+from search.tracker import MemoryTracker, Point, TrackerDown, TrackerRefused
 
 
 class Behaves:
@@ -45,8 +46,23 @@ class Behaves:
 
     def test_a_closed_run_has_its_status(self, tracker):
         tracker.open("closed", "n", None, {}, {}, 1000)
-        tracker.close("closed", "KILLED", 5000)
+        tracker.mark("closed", "KILLED", 5000)
         assert self.read(tracker, "closed")[5] == "KILLED"
+
+    def test_a_run_can_wait_and_go_on(self, tracker):
+        tracker.open("waits", "n", None, {}, {}, 1000)
+        for status in ("SCHEDULED", "RUNNING"):
+            tracker.mark("waits", status, 5000)
+            assert self.read(tracker, "waits")[5] == status
+
+    def test_what_can_never_be_done_is_refused(self, tracker):
+        tracker.open("fixed", "n", None, {}, {"optim.lr": 0.1}, 1000)
+        with pytest.raises(TrackerRefused):
+            tracker.open("fixed", "n", None, {}, {"optim.lr": 0.2}, 1000)
+        with pytest.raises(TrackerRefused):
+            tracker.open("orphan", "n", "no such parent", {}, {}, 1000)
+        with pytest.raises(TrackerRefused):
+            tracker.log("never opened", [Point("m", 1.0, 1, 1000)])
 
     def test_a_dropped_run_is_gone_and_dropping_again_is_harmless(self, tracker):
         tracker.open("dropped", "n", None, {}, {}, 1000)
@@ -128,14 +144,16 @@ def test_a_folder_is_refused_as_a_tracking_uri(tmp_path):
 # the projection
 
 STUDY = StudyFacts(
+    id="f00d",
     name="s",
     data_name="toy",
-    data="f00d",
+    data="beef",
     protocol="rotating",
     splits={n: {"train_folds": [3], "valid_fold": n % 3 + 1, "test_fold": n} for n in (1, 2, 3)},
     order=(1, 2, 3),
     synthetic=True,
-    params={"trials": 4},
+    params={"seed": 4},
+    limits={"trials": 4},
 )
 FACTS = {"trial": 0, "phase": "search", "seed": 0}
 METRICS = {"train_loss": 1.0, "valid_loss": 1.0, "valid_accuracy": 0.5, "lr": 0.1}
@@ -299,3 +317,109 @@ def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
     fold = tracker.runs["s@f00d/exam/t000/s2/r0"]
     assert (fold.parent, fold.tags["phase"], fold.tags["fold.test"]) == ("s@f00d/exam/t000", "exam", "2")
     assert {point.value for point in fold.points if point.metric == "test_accuracy"} == {0.7}
+
+
+def test_what_is_refused_for_good_does_not_hold_up_the_rest(ledger):
+    tracker = MemoryTracker()
+    projector = Projector(ledger, tracker, STUDY, "test")
+    work(ledger)
+    projector.catch_up()
+    del tracker.runs["s@f00d/t000/s2/a1"]  # somebody deleted it in the pages
+    ledger.log_epoch("k2", 3, METRICS, split=2, **FACTS)
+    ledger.log_epoch("k3", 3, METRICS, split=3, **FACTS)
+    projector.catch_up()
+    assert list(projector.refused) == ["k2"]
+    assert 3 in {point.step for point in tracker.runs["s@f00d/t000/s3/a1"].points}
+    assert ledger.backlog("test") == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("running", "RUNNING"), ("searched", "FINISHED"), ("interrupted", "KILLED"), ("done", "FINISHED")],
+)
+def test_the_study_s_run_follows_its_state(ledger, state, status):
+    tracker = MemoryTracker()
+    ledger.set_state("interrupted")
+    ledger.set_state(state)
+    project(ledger, tracker)
+    assert tracker.runs["s@f00d"].status == status
+
+
+def test_a_trial_that_waits_is_shown_as_waiting(ledger):
+    tracker = MemoryTracker()
+    work(ledger, splits=(1,))
+    ledger.suspend_trial(0)
+    project(ledger, tracker)
+    assert tracker.runs["s@f00d/t000"].status == "SCHEDULED"
+
+
+def test_limits_may_change_and_other_settings_may_not(ledger):
+    tracker = MemoryTracker()
+    ledger.set_state("running")
+    project(ledger, tracker)
+    later = dataclasses.replace(STUDY, limits={"trials": 9})
+    ledger.set_state("running")
+    Projector(ledger, tracker, later, "test").catch_up()
+    assert tracker.runs["s@f00d"].tags["limit.trials"] == "9"
+
+
+def test_facts_come_back_from_the_ledger(ledger):
+    ledger.write_fact("study", STUDY.to_json())
+    assert StudyFacts.from_json(ledger.fact("study")) == STUDY
+
+
+class TestProjectorThread:
+    @pytest.fixture
+    def said(self):
+        return []
+
+    def thread(self, ledger, connect, said):
+        return ProjectorThread(ledger.path, connect, STUDY, "test", say=said.append, pause=0.01)
+
+    def test_it_sends_everything_and_ends(self, ledger, said):
+        tracker = MemoryTracker()
+        work(ledger)
+        assert self.thread(ledger, lambda: tracker, said).finish(20) == 0
+        assert len(tracker.runs) == 5
+        assert said == []
+
+    def test_it_can_be_drained_again_and_again(self, ledger, said):
+        tracker = MemoryTracker()
+        thread = self.thread(ledger, lambda: tracker, said)
+        assert thread.drain(20) == 0
+        work(ledger)
+        assert thread.drain(20) == 0
+        assert len(tracker.runs) == 5
+        thread.finish(20)
+
+    def test_an_outage_is_said_once_and_its_end_once(self, ledger, said):
+        tracker = MemoryTracker()
+        tracker.down = True
+        thread = self.thread(ledger, lambda: tracker, said)
+        work(ledger)
+        for _ in range(3):
+            assert thread.drain(20) > 0
+        assert thread.trouble
+        tracker.down = False
+        assert thread.finish(20) == 0
+        assert [text.split(" (")[0] for text in said] == [
+            "MLflow is away",
+            "MLflow is back, the backlog was sent",
+        ]
+
+    def test_a_tracker_that_never_comes_leaves_the_backlog(self, ledger, said):
+        def connect():
+            raise TrackerDown("nobody there")
+
+        work(ledger)
+        assert self.thread(ledger, connect, said).finish(20) == ledger.backlog("test") > 0
+
+    def test_a_bug_in_it_is_said_and_ends_nothing(self, ledger, said):
+        def connect():
+            raise KeyError("bug")
+
+        thread = self.thread(ledger, connect, said)
+        work(ledger)
+        assert thread.finish(20) > 0
+        assert len(said) == 1
+        assert "KeyError" in said[0]

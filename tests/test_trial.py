@@ -94,6 +94,16 @@ def test_being_told_to_stop_is_no_failure(monkeypatch, clips):
         run_trial(Assignment(0, VALUES), PLAN, lambda rate: clips, report)
 
 
+def test_what_report_raises_is_not_taken_for_a_failed_training(monkeypatch, clips):
+    monkeypatch.setattr(module, "fit", fake_fit())
+
+    def report(_):
+        raise ValueError("a bug of the listener")
+
+    with pytest.raises(ValueError, match="a bug of the listener"):
+        run_trial(Assignment(0, VALUES), PLAN, lambda rate: clips, report)
+
+
 def test_a_programming_error_is_not_hidden(monkeypatch, clips):
     with pytest.raises(KeyError):
         run(monkeypatch, clips, raises=KeyError("bug"))

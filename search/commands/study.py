@@ -124,7 +124,9 @@ def _engine_flags() -> ArgumentParser:
 def _search_flags() -> ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
     group = flags.add_argument_group("search")
-    group.add_argument("--hours", type=float, metavar="H", help="begin no trial after so many hours")
+    group.add_argument(
+        "--hours", type=float, metavar="H", help="begin no trial after so many hours of this session"
+    )
     group.add_argument(
         "--pruner", choices=("asha", "none"), help="stop hopeless trials early (default: asha)"
     )
@@ -173,7 +175,7 @@ def act_demo(args: Namespace, settings: Settings) -> int:
             write_esc50_folder(folder, progress=tick)
     number = next(n for n in range(1, 10**6) if not settings.study(_demo_name(n)).exists())
     spec = _spec(data=str(folder), trials=args.trials, finalists=1, model=DEMO)
-    return _finish(
+    return _ended(
         run_study(spec, DEMO, settings, name=_demo_name(number), engine=_engine(args)), args, settings
     )
 
@@ -194,7 +196,7 @@ def act_run(args: Namespace, settings: Settings) -> int:
         skip_bad=args.skip_bad,
         **_chosen(args, "format", "subset", "source_regex", "folds", "epochs", *LIMITS),
     )
-    return _finish(
+    return _ended(
         run_study(
             spec, args.space, settings, name=args.study, engine=_engine(args), examine=not args.no_exam
         ),
@@ -225,13 +227,10 @@ def act_resume(args: Namespace, settings: Settings) -> int:
     """Go on with a study."""
     from ..run import resume_study
 
-    try:
-        outcome = resume_study(
-            args.study, settings, engine=_engine(args), examine=not args.no_exam, **_chosen(args, *LIMITS)
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return _finish(outcome, args, settings)
+    outcome = resume_study(
+        args.study, settings, engine=_engine(args), examine=not args.no_exam, **_chosen(args, *LIMITS)
+    )
+    return _ended(outcome, args, settings)
 
 
 def act_exam(args: Namespace, settings: Settings) -> int:
@@ -239,11 +238,8 @@ def act_exam(args: Namespace, settings: Settings) -> int:
     from ..run import examine_study
 
     changes = _chosen(args, "finalists", "exam_seeds")
-    try:
-        outcome = examine_study(args.study, settings, engine=_engine(args), **changes)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return _finish(outcome, args, settings)
+    outcome = examine_study(args.study, settings, engine=_engine(args), **changes)
+    return _show(outcome, args, settings)
 
 
 def act_promote(args: Namespace, settings: Settings) -> int:
@@ -256,7 +252,7 @@ def act_promote(args: Namespace, settings: Settings) -> int:
     assert outcome.shipped is not None
     if not outcome.shipped.champion:
         raise Refused(f"{outcome.shipped.name}: {outcome.shipped.reason}")
-    return _finish(outcome, args, settings)
+    return _show(outcome, args, settings)
 
 
 def act_sync(args: Namespace, settings: Settings) -> int:
@@ -271,7 +267,13 @@ def act_sync(args: Namespace, settings: Settings) -> int:
     return 0
 
 
-def _finish(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
+def _ended(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
+    """Show how a search ended; its exit code says whether every trial could be trained."""
+    _show(outcome, args, settings)
+    return FINISHED_WITH_FAILURES if outcome.count("failed") else 0
+
+
+def _show(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
     from ..summary import as_json, boxed
 
     title, text = boxed(outcome, settings)
@@ -280,7 +282,7 @@ def _finish(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
         emit_json(as_json(outcome, settings))
     else:
         out(box(title, text))
-    return FINISHED_WITH_FAILURES if outcome.count("failed") else 0
+    return 0
 
 
 def act_status(args: Namespace, settings: Settings) -> int:
@@ -290,7 +292,7 @@ def act_status(args: Namespace, settings: Settings) -> int:
 
     ledger = Ledger(settings.existing_study(args.study) / "ledger.sqlite")
     now = standing(ledger)
-    state, backlog = ledger.fact("state", "running"), ledger.backlog(settings.tracking_uri)
+    (state, _), backlog = ledger.state, ledger.backlog(settings.tracking_uri)
     rows = [
         {
             "trial": row.number,
@@ -299,7 +301,7 @@ def act_status(args: Namespace, settings: Settings) -> int:
             "splits": list(now.finished.get(row.number, ())),
             "now": now.under_way.get(row.number),
             "reason": row.reason,
-            "attempts": row.attempts,
+            "losses": row.losses,
             "values": row.values,
         }
         for row in now.trials

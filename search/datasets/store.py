@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from escmodels.clips import ClipSet
 
 from ..errors import Failure
+from ..files import write_atomically
 from .audio import AudioError, decode, resample, to_int16
 from .clip import Clip, Dataset
 
@@ -225,7 +226,7 @@ def _look(clips: Sequence[Clip], home: Path | None) -> "_Seen":
     _unchanged(clips, key)
     if note is not None:
         note.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(note, json.dumps(hashes))
+        write_atomically(note, json.dumps(hashes))
     return _Seen(key, {clip.name: hash for clip, hash in zip(clips, hashes, strict=True)})
 
 
@@ -273,10 +274,3 @@ def _fingerprint(clips: Iterable[Clip], contents: dict[str, str]) -> str:
 
 def _digest(facts: object) -> str:
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(name, path)

@@ -1,0 +1,42 @@
+"""Commands that can be pasted into the shell that ran this one."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from .settings import Settings
+
+
+def command(settings: Settings, *words: str | Path) -> str:
+    """This program with these words, and with the flags that lead it to the same place."""
+    written = [shlex.quote(relative(word) if isinstance(word, Path) else word) for word in words]
+    return " ".join([_program(), *written, *_place(settings)])
+
+
+def relative(path: Path | str) -> str:
+    """A path as short as it can be pasted from here."""
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _program() -> str:
+    called = Path(sys.argv[0])
+    found = shutil.which("escsearch")
+    if found and Path(found).resolve() == called.resolve():
+        return "escsearch"
+    if called.name != "escsearch":
+        return f"{shlex.quote(relative(sys.executable))} -m search"
+    return shlex.quote(relative(called))
+
+
+def _place(settings: Settings) -> list[str]:
+    values = {
+        "home": relative(settings.home),
+        "tracking_uri": settings.tracking_uri,
+        "registry_uri": settings.registry_uri,
+    }
+    flags = {key: value for key, value in values.items() if settings.origins[key].startswith("flag")}
+    return [f"--{key.replace('_', '-')} {shlex.quote(value)}" for key, value in flags.items()]
