@@ -73,7 +73,7 @@ def _exam_lines(exams: Sequence[tuple[TrialRow, Exam]]) -> list[str]:
     lines = [
         f"winner    {label(winner)}: objective {exam.validation:.3f} (mean of the validation folds)",
         f"exam      {result_line(exam)}",
-        f"          protocol {PROTOCOLS.get(exam.protocol, exam.protocol)}; seeds {list(exam.seeds)}; "
+        f"protocol  {PROTOCOLS.get(exam.protocol, exam.protocol)}; seeds {list(exam.seeds)}; "
         f"best of {exam.trials} trials",
     ]
     for row, other in exams[1:]:

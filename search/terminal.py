@@ -1,7 +1,9 @@
 """What a command prints: results on stdout, remarks and progress on stderr."""
 
 import json
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,9 +11,10 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+HANGING = " " * 10  # where the text of a summary line begins, behind its label
 
 
 def stderr_console() -> Console:
@@ -43,14 +46,19 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str |
 
 
 def box(title: str, text: str) -> str:
-    """Text in a frame. Commands in it stay whole lines, so that they can be pasted."""
-    width = max(len(line) for line in [*text.splitlines(), title]) + 6
-    return _render(Panel(text, title=title, title_align="left", expand=False), width)
+    """Text between two rules, wrapped to the terminal. Lines that begin with blanks (commands) stay whole."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 110)
+    lines = [f"── {title} ".ljust(width, "─")]
+    for line in text.splitlines():
+        whole = line.startswith(" ") or not line
+        lines += (
+            [line] if whole else textwrap.wrap(line, width, subsequent_indent=HANGING, break_long_words=False)
+        )
+    return "\n".join([*lines, "─" * width])
 
 
-def _render(thing: Any, width: int = 0) -> str:
-    terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if terminal and not width else max(width, 160))
+def _render(thing: Any) -> str:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     with console.capture() as capture:
         console.print(thing)
     return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
