@@ -73,7 +73,8 @@ class MlflowTracker:
         except sqlite3.Error as error:
             raise TrackerDown(f"{settings.tracking_uri}: {error}") from error
         self.experiment = self._guard(lambda: self._experiment(experiment, settings))
-        self._runs: dict[str, str] = {}
+        self._runs: dict[str, str] = {}  # our key -> MLflow's id
+        self._names: dict[str, str] = {}  # our key -> the name that the run has
 
     def _experiment(self, name: str, settings: Settings) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -133,9 +134,12 @@ class MlflowTracker:
                 )
             )
             self._runs[key] = run_id = run.info.run_id
-        elif tags:
+        else:
+            if self._names.get(key) != name:
+                self._guard(lambda: self._client.update_run(run_id, name=name))
             wanted = [RunTag(tag, text) for tag, text in tags.items()]
             self._guard(lambda: self._client.log_batch(run_id, tags=wanted))
+        self._names[key] = name
         if params:
             listed = [Param(param, str(value)) for param, value in params.items()]
             self._guard(lambda: self._client.log_batch(run_id, params=listed))

@@ -137,7 +137,10 @@ class Projector:
 
     def _trial(self, row: TrialRow) -> None:
         key = self._trial_key(row.number)
-        name = f"t{row.number:03d} {row.values.get('architecture', '')}".strip()
+        worth = f" {row.objective:.3f}" if row.objective is not None else ""
+        name = (
+            f"t{row.number:03d} {row.values.get('architecture', '')}".strip() + worth
+        )  # lists show names only
         tags = {
             "esc.level": "trial",
             "esc.state": row.state,
@@ -256,16 +259,21 @@ class Projector:
                 "phase": "exam",
                 "protocol": self._study.protocol,
             }
-            name = f"exam t{trial:03d} {row.values.get('architecture', '')}".strip()
             began = min(fold.started for fold in self._ledger.folds(trial, "exam"))
+            name = self._exam_name(trial)
             self._tracker.open(key, name, self._root, tags, row.values, _milliseconds(began))
             self._opened.add(key)
         return key
+
+    def _exam_name(self, trial: int) -> str:
+        return f"exam t{trial:03d} {self._ledger.trial(trial).values.get('architecture', '')}".strip()
 
     def _exam(self, trial: int) -> None:
         key = self._open_exam(trial)
         record = self._ledger.fact(f"exam/{trial}")
         exam, moment = record["exam"], int(record["time"] * 1000)
+        figure = f"{exam['mean']:.3f} [{exam['low']:.3f}, {exam['high']:.3f}]"
+        self._tracker.open(key, f"{self._exam_name(trial)} {figure}", self._root, {}, {}, moment)
         figures = {
             "test_accuracy": exam["mean"],
             "test_accuracy_low": exam["low"],

@@ -172,7 +172,12 @@ def register(settings: Settings, model: str, name: str, tags: Mapping[str, str])
                 raise UsageError(f"run {run_id} has no model; log one first")
             model_id = outputs.model_outputs[-1].model_id
         made = client.create_model_version(
-            name, f"models:/{model_id}", run_id, tags=dict(tags), model_id=model_id
+            name,
+            f"models:/{model_id}",
+            run_id,
+            tags=dict(tags),
+            model_id=model_id,
+            description=tags.get(REASON_TAG),
         )
         return int(made.version)
 

@@ -45,7 +45,7 @@ class Tracker(Protocol):
         params: Mapping[str, object],
         time: int,
     ) -> None:
-        """Make sure that the run exists and carries these tags and params. Params never change.
+        """Make sure that the run exists and carries this name, these tags and params. Params never change.
 
         time: when a new run began, in milliseconds since 1970.
         """
@@ -112,6 +112,7 @@ class MemoryTracker:
             param for param in wanted.keys() & run.params.keys() if wanted[param] != run.params[param]
         ]:
             raise TrackerRefused(f"param {changed[0]} of {key} cannot change")
+        run.name = name
         run.tags |= tags
         run.params |= wanted
 

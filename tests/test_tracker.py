@@ -27,6 +27,11 @@ class Behaves:
         assert (name, params, status) == ("n", {"optim.lr": "0.1"}, "RUNNING")
         assert tags.items() >= {"a": "1", "b": "2"}.items()
 
+    def test_a_run_can_get_another_name(self, tracker):
+        tracker.open("named", "t000", None, {}, {}, 1000)
+        tracker.open("named", "t000 0.887", None, {}, {}, 1000)
+        assert self.read(tracker, "named")[0] == "t000 0.887"
+
     def test_points_come_back_by_step_and_repeated_ones_count_once(self, tracker):
         tracker.open("points", "n", None, {}, {}, 1000)
         points = [Point("valid_accuracy", 0.4, 1, 1000), Point("valid_accuracy", 0.6, 2, 2000)]
@@ -191,6 +196,7 @@ def test_the_tree_is_study_trial_fold(ledger):
         **{f"s@f00d/t000/s{split}/a1": ("fold", "s@f00d/t000", "FINISHED") for split in (1, 2, 3)},
     }
     trial = tracker.runs["s@f00d/t000"]
+    assert trial.name == "t000 mel_cnn 0.500"
     assert trial.params == {"architecture": "mel_cnn", "optim.lr": "0.1"}
     assert "curves.png" in trial.files
     assert {point.step for point in trial.points if point.metric == "mean_valid_accuracy"} == {1, 2, 3}
@@ -313,6 +319,7 @@ def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
     values = {point.metric: point.value for point in run.points}
     assert values["test_accuracy"] == 0.7
     assert values["optimism_gap"] == pytest.approx(0.05)
+    assert run.name == "exam t000 mel_cnn 0.700 [0.600, 0.800]"
     assert run.files["confusion.png"].startswith(b"\x89PNG")
     fold = tracker.runs["s@f00d/exam/t000/s2/r0"]
     assert (fold.parent, fold.tags["phase"], fold.tags["fold.test"]) == ("s@f00d/exam/t000", "exam", "2")
