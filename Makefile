@@ -11,7 +11,7 @@ help:
 	@echo "make demo    the whole path on the synthetic set: search, exam, promoted model (minutes)"
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff and mypy"
-	@echo "make bench   the measurements behind the figures in docs/"
+	@echo "make bench   decoding, features and a training step against the usual way: docs/benchmarks.md"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 
 demo: $(READY)

@@ -10,7 +10,7 @@ EXPERIMENT = "escsearch"
 
 
 def links(settings: Settings, address: str) -> list[tuple[str, str]]:
-    """(what, address) for the trials of all studies, the learning curves of the best trial, the models.
+    """(what, address) for the trials and exams of the newest study, the curves of its best trial, the models.
 
     Empty where nothing was logged yet. Raises what `registry.connected` raises when the store is not there.
     """
@@ -19,12 +19,19 @@ def links(settings: Settings, address: str) -> list[tuple[str, str]]:
         if experiment is None:
             return []
         number = experiment.experiment_id
-        found = [("trials, best first", _runs(address, number, "trial", "objective"))]
-        if client.search_runs([number], "tags.`esc.level` = 'exam'", max_results=1):
-            found.append(("exams on test folds", _runs(address, number, "exam", "test_accuracy")))
+        studies = client.search_runs(
+            [number], "tags.`esc.level` = 'study'", order_by=["attributes.start_time DESC"], max_results=1
+        )
+        if not studies:
+            return []
+        study = studies[0].data.tags["study"]  # figures of different studies do not belong in one list
+        found = [(f"trials of {study}, best first", _runs(address, number, study, "trial", "objective"))]
+        exams = f"tags.`esc.level` = 'exam' and tags.study = '{study}'"
+        if client.search_runs([number], exams, max_results=1):
+            found.append((f"exams of {study}", _runs(address, number, study, "exam", "test_accuracy")))
         best = client.search_runs(
             [number],
-            "tags.`esc.level` = 'trial' and metrics.objective > 0",
+            f"tags.`esc.level` = 'trial' and tags.study = '{study}' and metrics.objective >= 0",
             order_by=["metrics.objective DESC"],
             max_results=1,
         )
@@ -35,9 +42,9 @@ def links(settings: Settings, address: str) -> list[tuple[str, str]]:
     return [*found, ("models", f"{address}/#/models")]
 
 
-def _runs(address: str, experiment: str, level: str, metric: str) -> str:
+def _runs(address: str, experiment: str, study: str, level: str, metric: str) -> str:
     query = {
-        "searchFilter": f"tags.`esc.level` = '{level}'",
+        "searchFilter": f"tags.`esc.level` = '{level}' and tags.study = '{study}'",
         "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": "false",
     }

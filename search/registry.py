@@ -196,6 +196,13 @@ def promote(settings: Settings, name: str, version: int) -> None:
         client.set_model_version_tag(name, str(version), SINCE_TAG, now)
 
 
+def tag(settings: Settings, name: str, version: int, tags: Mapping[str, str]) -> None:
+    """Set or replace tags of a version."""
+    with connected(settings) as client:
+        for key, value in tags.items():
+            client.set_model_version_tag(name, str(version), key, value)
+
+
 def champion(settings: Settings, name: str) -> Card | None:
     """The champion of a name; None if the name, the alias or the whole store is not there yet."""
     uri = settings.registry_uri

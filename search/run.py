@@ -7,9 +7,9 @@ folder, so that each can be repeated, or done later by a command of its own.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from .projection import ProjectorThread, StudyFacts
 from .runner import Runner
 from .settings import Settings
 from .ship import Shipped, refit, register
-from .study import Spec, Study, check_unchanged, create, reopen, update
+from .study import Spec, Study, check_unchanged, create, recorded_engine, reopen, update
 from .terminal import progress, say
 from .tracker import TrackerDown, TrackerRefused
 
@@ -42,6 +42,7 @@ class Engine:
     runner: str = "ray"  # or "local": one after the other in this process
     workers: int | None = None  # side by side; None: one a core
     gpus_per_trial: float = 0.0
+    address: str | None = None  # of a Ray cluster; None: what the settings say
 
     def __post_init__(self) -> None:
         if self.runner not in ("ray", "local"):
@@ -80,30 +81,40 @@ def run_study(
     settings: Settings,
     *,
     name: str | None = None,
-    engine: Engine | None = None,
+    engine: Mapping[str, Any] | None = None,
     examine: bool = True,
 ) -> Outcome:
-    """Begin a study and carry it to its end. Raises `Failure` and its kinds with one sentence."""
+    """Begin a study and carry it to its end. Raises `Failure` and its kinds with one sentence.
+
+    engine: fields of `Engine`; later sessions go on with the same unless they say otherwise.
+    """
     check_reachable(settings.tracking_uri)
     study = create(spec, space, settings, name)
-    with _session(study, settings, engine or Engine(), new=True) as session:
+    with _session(study, settings, _engine(engine or {}), new=True) as session:
         return session.whole(examine)
 
 
 def resume_study(
-    name: str, settings: Settings, *, engine: Engine | None = None, examine: bool = True, **changes: Any
+    name: str,
+    settings: Settings,
+    *,
+    engine: Mapping[str, Any] | None = None,
+    examine: bool = True,
+    **changes: Any,
 ) -> Outcome:
     """Go on with a study where it stopped, with other limits if asked."""
     study = reopen(name, settings, **changes)
     check_reachable(settings.tracking_uri)
-    with _session(study, settings, engine or Engine()) as session:
+    with _session(study, settings, _engine(recorded_engine(study) | dict(engine or {}))) as session:
         return session.whole(examine)
 
 
-def examine_study(name: str, settings: Settings, *, engine: Engine | None = None, **changes: Any) -> Outcome:
+def examine_study(
+    name: str, settings: Settings, *, engine: Mapping[str, Any] | None = None, **changes: Any
+) -> Outcome:
     """Hold the exam of a study again or for the first time."""
     study = reopen(name, settings, **changes)
-    with _session(study, settings, engine or Engine()) as session:
+    with _session(study, settings, _engine(recorded_engine(study) | dict(engine or {}))) as session:
         session.examine()
         return session.outcome()
 
@@ -112,17 +123,24 @@ def promote_study(
     name: str,
     settings: Settings,
     *,
-    engine: Engine | None = None,
+    engine: Mapping[str, Any] | None = None,
     model: str | None = None,
     min_gain: float = 0.005,
 ) -> Outcome:
     """Ship the winner of an examined study through the gate."""
     study = reopen(name, settings, model=model)
     check_reachable(settings.tracking_uri)
-    with _session(study, settings, engine or Engine()) as session:
+    with _session(study, settings, _engine(recorded_engine(study) | dict(engine or {}))) as session:
         session.recall_exams()
         session.ship(min_gain)
         return session.outcome()
+
+
+def _engine(asked: Mapping[str, Any]) -> Engine:
+    try:
+        return Engine(**asked)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from error
 
 
 @contextmanager
@@ -134,11 +152,11 @@ def _session(study: Study, settings: Settings, engine: Engine, *, new: bool = Fa
     try:
         opened.join()
         if new:
-            study.write()
+            study.write(asdict(engine))
         with sole_driver(study.folder):
             if not new:
                 check_unchanged(study)
-                update(study)
+                update(study, asdict(engine))
             runner.load(study.clips)
             session = Session(study, settings, runner)
             session.seconds["start"] = time.monotonic() - began
@@ -184,7 +202,8 @@ def _runner(engine: Engine, settings: Settings) -> Runner:
         return LocalRunner(device="cuda" if engine.gpus_per_trial else "cpu")
     from .cluster import RayRunner  # Ray takes seconds to import
 
-    return RayRunner(settings.ray_address, engine.workers, engine.gpus_per_trial)
+    address = engine.address or settings.ray_address
+    return RayRunner(address, engine.workers, engine.gpus_per_trial)
 
 
 class Session:

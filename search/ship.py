@@ -114,8 +114,10 @@ def register(
     name = study.model_name
     champion = registry.champion(settings, name)
     origin = {"study": study.folder.name, "study.id": facts.id, "trial": str(row.number)}
+    figures = {registry.EXAM_TAG: exam.to_json(), "test_accuracy": f"{exam.mean:.4f}"}
     if champion is not None:
         if origin.items() <= dict(champion.tags).items():
+            registry.tag(settings, name, champion.version, figures)  # the exam may have been repeated since
             return Shipped(name, champion.version, True, "it is the champion already")
         if champion.exam is None:
             reason = (
@@ -125,21 +127,34 @@ def register(
     verdict = decide(exam, champion.exam if champion else None, min_gain)
     if not verdict.promote:
         return Shipped(name, None, False, verdict.reason)
-    run_id = _model_run(study, facts, connect(), row)
-    tags = origin | {
-        registry.EXAM_TAG: exam.to_json(),
-        registry.REASON_TAG: verdict.reason,
-        "architecture": str(row.values.get("architecture", "")),
-        "test_accuracy": f"{exam.mean:.4f}",
-        "data": study.dataset.name,
-        "data.fingerprint": study.data,
-        "data.synthetic": str(study.dataset.synthetic).lower(),
-        "licence": study.dataset.licence,
-        "non_commercial": str(study.dataset.non_commercial).lower(),
-    }
-    version = registry.register(settings, registry.log_model(settings, run_id, folder), name, tags)
+    tags = (
+        origin
+        | figures
+        | {
+            registry.REASON_TAG: verdict.reason,
+            "architecture": str(row.values.get("architecture", "")),
+            "data": study.dataset.name,
+            "data.fingerprint": study.data,
+            "data.synthetic": str(study.dataset.synthetic).lower(),
+            "licence": study.dataset.licence,
+            "non_commercial": str(study.dataset.non_commercial).lower(),
+        }
+    )
+    version = _registered(settings, name, origin)  # by a session that was cut off before it could promote
+    if version is None:
+        model = registry.log_model(settings, _model_run(study, facts, connect(), row), folder)
+        version = registry.register(settings, model, name, tags)
+    else:
+        registry.tag(settings, name, version, tags)
     registry.promote(settings, name, version)
     return Shipped(name, version, True, verdict.reason)
+
+
+def _registered(settings: Settings, name: str, origin: dict[str, str]) -> int | None:
+    if name not in registry.names(settings):
+        return None
+    cards = registry.history(settings, name)
+    return next((card.version for card in cards if origin.items() <= dict(card.tags).items()), None)
 
 
 def _model_run(study: Study, facts: StudyFacts, tracker: MlflowTracker, row: TrialRow) -> str:

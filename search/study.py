@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 import escmodels
@@ -24,6 +24,7 @@ from spaces.load import find, load
 from spaces.space import Space, fix, options
 
 from .conductor import Limits
+from .datasets import audio
 from .datasets.dataset import Dataset, open_dataset
 from .datasets.store import allowed_sources, prepare
 from .errors import Failure, Leakage, UsageError
@@ -38,7 +39,9 @@ from .suggest import check as check_space
 from .trial import Plan
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
+NAMED = "must be at most 61 letters (a to z), digits, dots, dashes and underscores"
 RATE = "data.sample_rate"
+NUMERIC = ("torch", "torchaudio", "timm", "soundfile", "soxr")
 Progress = Callable[[int, int], None]
 LIMITS = ("trials", "hours", "pruner", "eta", "finalists", "exam_seeds", "model")  # may change at a resume
 
@@ -53,6 +56,7 @@ class Spec:
     source_regex: str | None = None
     skip_bad: bool = False
     folds: int | None = None  # to be made where there are no official ones; None: 5
+    fold_seed: int = 0  # of folds that are made
     fixed: Mapping[str, Any] = field(default_factory=dict)  # --set knob=value
     epochs: int | None = None  # instead of the space's own
     seed: int = 0
@@ -68,6 +72,8 @@ class Spec:
 
     def __post_init__(self) -> None:
         self.limits()  # refuses what cannot be
+        if self.model is not None and not NAME.fullmatch(self.model):
+            raise ValueError(f"model name {self.model!r} {NAMED}")
         if self.finalists < 1 or self.exam_seeds < 1:
             raise ValueError(
                 f"finalists and seeds must be at least 1, got {self.finalists} and {self.exam_seeds}"
@@ -85,9 +91,13 @@ class Spec:
 
 
 def code_fingerprint() -> str:
-    """16 hex digits of everything that decides what a training computes: escmodels' source and torch."""
-    digest = hashlib.sha256(torch.__version__.encode())
-    for path in sorted(Path(escmodels.__path__[0]).glob("*.py")):
+    """16 hex digits of all that decides what a training computes besides its recipe and data.
+
+    The source of escmodels and of the decoder, and the versions of the libraries that touch samples or tensors.
+    """
+    digest = hashlib.sha256(json.dumps([version(name) for name in NUMERIC]).encode())
+    sources = [*sorted(Path(escmodels.__path__[0]).glob("*.py")), Path(audio.__file__)]
+    for path in sources:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -180,7 +190,7 @@ class Study:
     @property
     def model_name(self) -> str:
         """The name under which its winner is registered."""
-        return self.spec.model or self.dataset.name
+        return self.spec.model or re.sub(r"[^A-Za-z0-9._-]+", "_", self.dataset.name)
 
     @property
     def ledger_path(self) -> Path:
@@ -193,18 +203,23 @@ class Study:
 
     # folder
 
-    def write(self) -> None:
-        """Make the folder of a new study, whole or not at all. Needs the clips to be open."""
+    def write(self, engine: Mapping[str, Any]) -> None:
+        """Make the folder of a new study, whole or not at all. Needs the clips to be open.
+
+        engine: who runs it, for sessions that do not say.
+        """
         recorded = dataclasses.asdict(self.spec) | {
             "fixed": dict(self.spec.fixed),
             "space": self.space.name,
             "data_fingerprint": self.data,
             "skipped": {name: reason for name, reason in self.dataset.skipped},
             "code_fingerprint": self.code,
+            "engine": dict(engine),
         }
         splits = {
             "protocol": self.spec.protocol,
             "official_folds": self.dataset.official_folds,
+            "fold_seed": self.dataset.fold_seed,
             "splits": [{"split": split.number, **_folds(split)} for split in self.splits],
             "folds": dict(zip(self.labels.names, self.labels.folds.tolist(), strict=True)),
         }
@@ -241,11 +256,12 @@ def create(spec: Spec, space_path: str, settings: Settings, name: str | None) ->
     dataset = _open_dataset(spec)
     if name is None:
         stem = f"{space.name}-{dataset.name}" if space.name != dataset.name else space.name
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:50] or "study"
         name = next(
             free for number in range(1, 10**6) if not settings.study(free := f"{stem}-{number}").exists()
         )
     if not NAME.fullmatch(name):
-        raise UsageError(f"study name {name!r} must be letters, digits, dots, dashes and underscores")
+        raise UsageError(f"study name {name!r} {NAMED}")
     folder = settings.study(name)
     if folder.exists():
         raise UsageError(
@@ -307,9 +323,14 @@ def check_unchanged(study: Study) -> None:
         )
 
 
-def update(study: Study) -> None:
-    """Write changed limits into study.yaml."""
-    recorded = _recorded(study.folder) | dataclasses.asdict(study.spec)
+def recorded_engine(study: Study) -> dict[str, Any]:
+    """Who ran the study in its last session."""
+    return dict(_recorded(study.folder).get("engine") or {})
+
+
+def update(study: Study, engine: Mapping[str, Any]) -> None:
+    """Write changed limits and who runs it now into study.yaml."""
+    recorded = _recorded(study.folder) | dataclasses.asdict(study.spec) | {"engine": dict(engine)}
     write_atomically(study.folder / "study.yaml", yaml.safe_dump(recorded, sort_keys=False))
 
 
@@ -338,6 +359,6 @@ def _open_dataset(spec: Spec) -> Dataset:
         subset=spec.subset,
         source_regex=spec.source_regex,
         folds=spec.folds,
-        seed=spec.seed,
+        seed=spec.fold_seed,
         skip_bad=spec.skip_bad,
     )

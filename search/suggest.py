@@ -12,7 +12,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spaces.domains import Categorical, Domain, Float, Int, Value
-from spaces.space import PointError, Space, complete, corner, every, nearest, paths, place, sample, walk
+from spaces.space import (
+    PointError,
+    Space,
+    complete,
+    corner,
+    every,
+    nearest,
+    options,
+    paths,
+    place,
+    sample,
+    walk,
+)
 
 from .errors import UsageError
 
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
 CORNERS = 200  # points at the ends of all ranges that `check` tries
 MODELLED = 5  # tries of the sampler to find a new point, before a random one is looked for
 DRAWN = 300  # random points that are looked through
+RATE, RATES = "data.sample_rate", 8  # each sample rate of a space is a store of its own
 SAMPLERS = ("tpe", "random")
 OUTCOMES = ("complete", "pruned", "failed")
 
@@ -38,6 +51,12 @@ def check(space: Space) -> None:
     for name, _, path in every(space):
         if name not in knobs():
             raise UsageError(f"{_at(space, name, path)}: unknown knob {name!r}{nearest(name, knobs())}")
+    if len(rates := options(space, RATE)) > RATES:
+        line = next(line for key, line in space.lines.items() if key.endswith(RATE))
+        raise UsageError(
+            f"{space.path}:{line}: {RATE} has {len(rates)} values, and all sounds are decoded once for each; "
+            f"list at most {RATES} with type: categorical"
+        )
     for number, default in enumerate(space.defaults):
         try:
             parse(complete(space, default))

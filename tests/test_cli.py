@@ -98,6 +98,10 @@ def test_with_skip_bad_it_is_left_out_by_name(run, tmp_path):
         ),
         ("  optim.batch: 1\n", ("optim.batch", "1")),
         ("  feature.hop: 4096\n", ("hop",)),
+        (
+            "  data.sample_rate: {type: int, low: 8000, high: 48000}\n",
+            ("my.yaml:5", "40001 values", "categorical"),
+        ),
     ],
 )
 @pytest.mark.parametrize("how", ["check", "run"])
@@ -150,6 +154,8 @@ def test_an_mlflow_that_cannot_be_reached_at_start(run, tmp_path, sounds, uri):
         (("--workers", 0), "workers must be at least 1"),
         (("--finalists", 0), "finalists and seeds must be at least 1"),
         (("--eta", 1), "eta"),
+        (("--workers", 2), "one recipe at a time"),
+        (("--model", "a/b"), "model name 'a/b'"),
         (("--epochs", 0), "epochs must be at least 1"),
         (("--format", "mp4"), "mp4"),
         (("--folds", 2), "folds must be at least 3"),

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import soundfile
 import yaml
@@ -10,7 +11,7 @@ from search import study as module
 from search.datasets.synthetic import write_esc50_folder
 from search.errors import Failure, Leakage, UsageError
 from search.settings import resolve
-from search.study import Spec, check_unchanged, create, reopen, update
+from search.study import Spec, check_unchanged, create, recorded_engine, reopen, update
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def begin(place, name=None, **asked):
     data, settings = place
     study = create(Spec(str(data), **asked), "smoke", settings, name)
     study.open_clips(settings, lambda done, total: None)
-    study.write()
+    study.write({"runner": "local", "workers": None})
     return study
 
 
@@ -47,7 +48,8 @@ def test_what_was_asked_comes_back(place):
 def test_limits_may_change_when_it_is_reopened_and_are_kept(place):
     begin(place, "s", trials=7)
     changed = reopen("s", place[1], trials=9)
-    update(changed)
+    update(changed, {"runner": "local", "workers": 1})
+    assert recorded_engine(changed) == {"runner": "local", "workers": 1}
     assert reopen("s", place[1]).spec.trials == 9
     with pytest.raises(UsageError, match="trials must be at least 1"):
         reopen("s", place[1], trials=0)
@@ -115,6 +117,33 @@ def test_a_study_that_was_damaged_says_which_file(place):
     (study.folder / "study.yaml").write_text(yaml.safe_dump({"data": 3, "space": "x"})[:-4] + ": : [")
     with pytest.raises(Failure, match=r"study\.yaml cannot be read"):
         reopen("s", place[1])
+
+
+def test_another_seed_of_proposals_leaves_made_folds_alone(tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / "own" / label).mkdir(parents=True)
+        for number in range(6):
+            noise = np.random.default_rng(number).normal(size=4000) * 0.1
+            soundfile.write(tmp_path / "own" / label / f"{number}.wav", noise, 8000)
+    settings = resolve({"home": str(tmp_path / "home")}, {}, tmp_path)
+    prints = set()
+    for asked in ({"seed": 0}, {"seed": 1}, {"fold_seed": 1}):
+        study = create(Spec(str(tmp_path / "own"), folds=3, **asked), "smoke", settings, None)
+        study.open_clips(settings, lambda done, total: None)
+        prints.add(study.data)
+    assert len(prints) == 2
+
+
+def test_a_study_gets_a_plain_name_whatever_the_folder_is_called(tmp_path, place):
+    odd = place[0].rename(tmp_path / "Geräusche vom Hof")
+    study = create(Spec(str(odd), format="esc50"), "smoke", place[1], None)
+    assert study.folder.name.isascii()
+
+
+@pytest.mark.parametrize("bad", [{"model": "a/b"}, {"model": "a@b"}, {"model": ""}])
+def test_a_model_name_that_no_registry_takes_is_refused_at_once(bad):
+    with pytest.raises(ValueError, match="model name"):
+        Spec("somewhere", **bad)
 
 
 @pytest.mark.parametrize("bad", [{"finalists": 0}, {"exam_seeds": 0}, {"epochs": 0}, {"protocol": "random"}])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spaces.domains import Categorical, Value, show, text
 from spaces.load import load, shipped
-from spaces.space import Level, Space, complete, dimensions, fix, options, sample, size
+from spaces.space import Level, Space, complete, dimensions, fix, names, options, sample, size
 
 from ..errors import UsageError
 from ..settings import Settings
@@ -206,7 +206,7 @@ def _first(space: Space, family: str) -> Mapping[str, Value]:
     for default in space.defaults:
         if (point := complete(space, default)).get("architecture", family) == family:
             return point
-    return complete(fix(space, "architecture", family), {})
+    return complete(fix(space, "architecture", family) if "architecture" in names(space) else space, {})
 
 
 def _noise(sample_rate: int) -> "ClipSet":

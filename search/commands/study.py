@@ -11,7 +11,7 @@ from ..terminal import box, emit_json, out, progress, table
 from .data import add_layout
 
 if TYPE_CHECKING:
-    from ..run import Engine, Outcome
+    from ..run import Outcome
 
 DEMO = "demo"
 
@@ -41,6 +41,7 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
     run.add_argument("--data", required=True, metavar="D", help="path of the data set")
     add_layout(run)
     run.add_argument("--folds", type=int, metavar="K", help="folds of a set that has none (default: 5)")
+    run.add_argument("--fold-seed", type=int, default=0, help="of folds that are made (default: 0)")
     run.add_argument("--skip-bad", action="store_true", help="leave undecodable files out, by name")
     run.add_argument("--study", metavar="NAME", help="name of the study (default: SPACE-DATA-N)")
     run.add_argument(
@@ -109,9 +110,7 @@ def _engine_flags() -> ArgumentParser:
     group.add_argument(
         "--workers", type=int, metavar="N", help="trainings side by side (default: one a core)"
     )
-    group.add_argument(
-        "--gpus-per-trial", type=float, default=0.0, metavar="F", help="0, 1/n or n (default: 0)"
-    )
+    group.add_argument("--gpus-per-trial", type=float, metavar="F", help="0, 1/n or n (default: 0)")
     group.add_argument(
         "--runner",
         choices=("ray", "local"),
@@ -148,13 +147,9 @@ def _exam_flags() -> ArgumentParser:
     return flags
 
 
-def _engine(args: Namespace) -> "Engine":
-    from ..run import Engine
-
-    try:
-        return Engine(args.runner, args.workers, args.gpus_per_trial)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+def _engine(args: Namespace) -> dict[str, Any]:
+    """What was said of workers; a study goes on as it was begun unless a session says otherwise."""
+    return _chosen(args, "runner", "workers", "gpus_per_trial", "address")
 
 
 def _chosen(args: Namespace, *names: str) -> dict[str, Any]:
@@ -192,6 +187,7 @@ def act_run(args: Namespace, settings: Settings) -> int:
         data=str(Path(args.data)),
         fixed=dict(_assignment(text) for text in args.fixed),
         seed=args.seed,
+        fold_seed=args.fold_seed,
         sampler=args.sampler,
         skip_bad=args.skip_bad,
         **_chosen(args, "format", "subset", "source_regex", "folds", "epochs", *LIMITS),

@@ -7,7 +7,7 @@ import socket
 import sys
 from dataclasses import asdict
 
-from ..errors import UsageError
+from ..errors import Failure, UsageError
 from ..settings import Settings
 from ..terminal import emit_json, out, say
 
@@ -59,7 +59,12 @@ def _ui(args: argparse.Namespace, settings: Settings) -> int:
     from ..registry import check_store
 
     if settings.tracking_uri.startswith(("http://", "https://")):
-        return _address(args, settings.tracking_uri, [], links(settings, settings.tracking_uri.rstrip("/")))
+        try:
+            found = links(settings, settings.tracking_uri.rstrip("/"))
+        except Failure as error:  # it may be reached from where the pages are looked at
+            say(f"no links into its pages: {error}")
+            found = []
+        return _address(args, settings.tracking_uri, [], found)
     check_store(settings.tracking_uri)
     command = server_command(settings, args.port)
     if not args.dry_run:

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def prepare(
     try:
         home.mkdir(parents=True, exist_ok=True)
         seen = _look(dataset.clips, home)
-        key = _digest([VERSION, sample_rate, [seen.contents[clip.name] for clip in dataset.clips]])
+        decoder = [VERSION, version("soundfile"), version("soxr")]
+        key = _digest([decoder, sample_rate, [seen.contents[clip.name] for clip in dataset.clips]])
         folder = home / f"{key}-{sample_rate}hz"
         index = _read_index(folder)
         decoded = 0
