@@ -212,9 +212,28 @@ def test_a_study_can_be_asked_for_more_trials_in_process_and_the_gate_refuses_wh
         place, "promote", "second", "--runner", "local", "--model", "m", "--min-gain", "0.9", code=4
     )
     assert "gain" in refused.stderr
-    more = escsearch(place, "resume", "second", "--trials", 2, "--runner", "local", "--no-exam", "--json")
-    assert sum(json.loads(more.stdout)["trials"].values()) == 2
+    more = escsearch(
+        place, "resume", "second", "--trials", 3, "--no-exam", "--json"
+    )  # locally, as it was begun
+    assert sum(json.loads(more.stdout)["trials"].values()) == 3
+    trials = json.loads(escsearch(place, "status", "second", "--json").stdout)["trials"]
+    winner = max((trial for trial in trials if trial["objective"]), key=lambda trial: trial["objective"])
+    if winner["trial"] != 0:  # then another than the examined one is the winner now
+        refused = escsearch(place, "promote", "second", code=2)
+        assert f"trial {winner['trial']}, was not examined" in refused.stderr
+    escsearch(place, "exam", "second", "--seeds", 2, "--finalists", 2)
+    first = json.loads(escsearch(place, "promote", "second", "--model", "own", "--json").stdout)
+    again = json.loads(escsearch(place, "promote", "second", "--model", "own", "--json").stdout)
+    assert (first["model"]["version"], again["model"]["version"]) == (1, 1)
+    assert again["exams"][0]["seeds"] == [0, 1]
     escsearch(place, "sync", "second")
+
+
+def test_the_pages_are_linked_for_the_newest_study(killed, place):
+    links = json.loads(escsearch(place, "ui", "--dry-run", "--json").stdout)["links"]
+    assert any(what.startswith("trials of ") for what in links)
+    assert any(what.startswith("learning curves of t00") for what in links)
+    assert all(link.startswith("http://127.0.0.1:5000/#/") for link in links.values())
 
 
 def test_ctrl_c_saves_and_leaves_with_130(place):
