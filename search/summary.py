@@ -65,7 +65,8 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
 
 
 def _took(outcome: Outcome) -> str:
-    return f" in {clock(outcome.seconds['search'])}" if "search" in outcome.seconds else ""
+    seconds = outcome.seconds.get("search", 0.0)
+    return f" in {clock(seconds)}" if seconds >= 1 else ""
 
 
 def _exam_lines(exams: Sequence[tuple[TrialRow, Exam]]) -> list[str]:
