@@ -137,7 +137,8 @@ class Projector:
 
     def _trial(self, row: TrialRow) -> None:
         key = self._trial_key(row.number)
-        worth = f" {row.objective:.3f}" if row.objective is not None else ""
+        ended = f" {row.state}" if row.state in ("pruned", "failed") else ""
+        worth = ended if row.objective is None else f" {row.objective:.3f}"
         name = (
             f"t{row.number:03d} {row.values.get('architecture', '')}".strip() + worth
         )  # lists show names only

@@ -285,6 +285,7 @@ def test_a_trial_that_ended_leaves_no_run_open(ledger, state, status):
     project(ledger, tracker)
     assert tracker.runs["s@f00d/t000"].status == status
     assert tracker.runs["s@f00d/t000"].tags["esc.reason"] == "because"
+    assert tracker.runs["s@f00d/t000"].name == "t000 mel_cnn" + ("" if state == "complete" else f" {state}")
     below = {key: run.status for key, run in tracker.runs.items() if run.tags["esc.level"] == "fold"}
     assert below == {"s@f00d/t000/s1/a1": "FINISHED", "s@f00d/t000/s2/a1": "KILLED"}
 
