@@ -105,7 +105,7 @@ def resume_study(
     """Go on with a study where it stopped, with other limits if asked."""
     study = reopen(name, settings, **changes)
     check_reachable(settings.tracking_uri)
-    with _session(study, settings, _engine(recorded_engine(study) | dict(engine or {}))) as session:
+    with _session(study, settings, _continued(study, engine)) as session:
         return session.whole(examine)
 
 
@@ -114,7 +114,7 @@ def examine_study(
 ) -> Outcome:
     """Hold the exam of a study again or for the first time."""
     study = reopen(name, settings, **changes)
-    with _session(study, settings, _engine(recorded_engine(study) | dict(engine or {}))) as session:
+    with _session(study, settings, _continued(study, engine)) as session:
         session.examine()
         return session.outcome()
 
@@ -130,7 +130,7 @@ def promote_study(
     """Ship the winner of an examined study through the gate."""
     study = reopen(name, settings, model=model)
     check_reachable(settings.tracking_uri)
-    with _session(study, settings, _engine(recorded_engine(study) | dict(engine or {}))) as session:
+    with _session(study, settings, _continued(study, engine)) as session:
         session.recall_exams()
         session.ship(min_gain)
         return session.outcome()
@@ -141,6 +141,14 @@ def _engine(asked: Mapping[str, Any]) -> Engine:
         return Engine(**asked)
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
+
+
+def _continued(study: Study, asked: Mapping[str, Any] | None) -> Engine:
+    """As the study was run before, but for what is asked now; another runner has workers of its own."""
+    before, now = recorded_engine(study), dict(asked or {})
+    if now.get("runner", before.get("runner")) != before.get("runner"):
+        before = {}
+    return _engine(before | now)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import yaml
 from search import study as module
 from search.datasets.synthetic import write_esc50_folder
 from search.errors import Failure, Leakage, UsageError
+from search.run import Engine, _continued
 from search.settings import resolve
 from search.study import Spec, check_unchanged, create, recorded_engine, reopen, update
 
@@ -117,6 +118,14 @@ def test_a_study_that_was_damaged_says_which_file(place):
     (study.folder / "study.yaml").write_text(yaml.safe_dump({"data": 3, "space": "x"})[:-4] + ": : [")
     with pytest.raises(Failure, match=r"study\.yaml cannot be read"):
         reopen("s", place[1])
+
+
+def test_a_study_goes_on_with_the_workers_it_had_unless_another_runner_is_asked_for(place):
+    study = begin(place, "s")
+    update(study, {"runner": "ray", "workers": 4, "gpus_per_trial": 0.5, "address": "auto"})
+    assert _continued(study, None) == Engine("ray", 4, 0.5, "auto")
+    assert _continued(study, {"workers": 2}) == Engine("ray", 2, 0.5, "auto")
+    assert _continued(study, {"runner": "local"}) == Engine("local")
 
 
 def test_another_seed_of_proposals_leaves_made_folds_alone(tmp_path):
