@@ -7,10 +7,11 @@ from torch import nn
 
 from .crnn import Crnn, CrnnConfig
 from .mel_cnn import MelCnn, MelCnnConfig
+from .piczak import Piczak, PiczakConfig
 from .raw_cnn import RawCnn, RawCnnConfig
 from .resnet import Resnet, ResnetConfig
 
-ModelConfig = MelCnnConfig | RawCnnConfig | CrnnConfig | ResnetConfig
+ModelConfig = MelCnnConfig | RawCnnConfig | CrnnConfig | ResnetConfig | PiczakConfig
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Architecture:
 
 ARCHITECTURES = {
     "mel_cnn": Architecture(MelCnnConfig, MelCnn, takes="spectrogram"),
+    "piczak": Architecture(PiczakConfig, Piczak, takes="spectrogram"),
     "raw_cnn": Architecture(RawCnnConfig, RawCnn, takes="waveform"),
     "crnn": Architecture(CrnnConfig, Crnn, takes="spectrogram"),
     "resnet": Architecture(ResnetConfig, Resnet, takes="spectrogram"),

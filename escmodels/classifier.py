@@ -19,6 +19,7 @@ from .architectures import build as build_net
 from .clips import ClipSet, quantise
 from .features import Feature
 from .features import build as build_feature
+from .folded import folded
 from .recipe import Recipe, flatten, parse
 
 FORMAT = 1  # of the packed folder; raise it when older code could not read it
@@ -31,13 +32,10 @@ def waves(int_BT: Tensor, device: str | torch.device) -> Tensor:
 
 
 def predict(net: nn.Module, batches: Iterable[Tensor]) -> np.ndarray:
-    """Softmax of a net in evaluation mode over batches of features: float32 [W, K]."""
-    training = net.training
-    net.eval()
+    """Softmax of a net in evaluation mode over batches of features: float32 [W, K]. The net keeps its mode."""
     with torch.inference_mode():
-        prob_WK = torch.cat([net(x).float().softmax(dim=1) for x in batches]).cpu().numpy()
-    net.train(training)
-    return prob_WK
+        judge = folded(net)
+        return torch.cat([judge(x).float().softmax(dim=1) for x in batches]).cpu().numpy()
 
 
 class Views:
@@ -56,7 +54,9 @@ class Views:
             )
         self.clips, self.recipe, self.feature, self.device, self.batch = clips, recipe, feature, device, batch
         self.length = recipe.data.crop_samples
-        self.rows, self.begins = clips.windows(self.length, hop=max(1, self.length // 2))
+        self.rows, self.begins = clips.windows(
+            self.length, hop=max(1, self.length // 2), least=recipe.data.views
+        )
 
     def __iter__(self) -> Iterator[Tensor]:
         for at in range(0, len(self.rows), self.batch):

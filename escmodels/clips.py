@@ -129,43 +129,56 @@ class ClipSet:
         low_B = np.maximum(np.minimum(first_B, end_B - length), 0)
         return low_B, np.minimum(np.maximum(first_B, end_B - length), room_B)
 
-    def random_crops(self, rows: Any, length: int, rng: torch.Generator, pad: str = "zero") -> Tensor:
-        """One crop of each of `rows`, int16 [B, length], placed at random inside the part that sounds.
+    def random_begins(self, rows: Any, length: int, rng: torch.Generator) -> np.ndarray:
+        """Where a crop of `length` samples of each of `rows` begins, int64 [B], at random inside the part that sounds.
 
         Where that part is shorter than the crop, the crop contains all of it. A clip no longer than the crop
-        is given from its start, padded.
+        is given from its start.
         """
         row_B = np.asarray(rows, dtype=np.int64)
         low_B, high_B = self._places(row_B, length)
         share_B = torch.rand(len(row_B), generator=rng, dtype=torch.float64, device=rng.device).cpu().numpy()
-        begin_B = low_B + (share_B * (high_B - low_B + 1)).astype(np.int64)
-        return self.take(row_B, begin_B, length, pad)
+        return low_B + (share_B * (high_B - low_B + 1)).astype(np.int64)
+
+    def centre_begins(self, rows: Any, length: int) -> np.ndarray:
+        """The same without chance: the middle of the places where the crop may begin."""
+        low_B, high_B = self._places(np.asarray(rows, dtype=np.int64), length)
+        return (low_B + high_B) // 2
+
+    def random_crops(self, rows: Any, length: int, rng: torch.Generator, pad: str = "zero") -> Tensor:
+        """One crop of each of `rows` at random, int16 [B, length], padded where a clip is shorter."""
+        return self.take(rows, self.random_begins(rows, length, rng), length, pad)
 
     def centre_crops(self, rows: Any, length: int, pad: str = "zero") -> Tensor:
-        """The same without chance: the crop in the middle of the places where it may lie."""
-        row_B = np.asarray(rows, dtype=np.int64)
-        low_B, high_B = self._places(row_B, length)
-        return self.take(row_B, (low_B + high_B) // 2, length, pad)
+        """The crop in the middle of the places where it may lie, int16 [B, length]."""
+        return self.take(rows, self.centre_begins(rows, length), length, pad)
 
     def longer(self, length: int) -> np.ndarray:
         """Which clips need more than one crop of `length` samples to be heard, bool [N]."""
         return self.lengths > length + length // SLACK
 
-    def windows(self, length: int, hop: int) -> tuple[np.ndarray, np.ndarray]:
+    def windows(self, length: int, hop: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Row and begin (samples) of every evaluation window, int64 [W] each, clips in order.
 
         One window for a clip no longer than `length`; else one every `hop` samples, the last flush with the
-        end of the clip. A remainder of less than a fiftieth of a window makes no window of its own: a clip that
-        is so little longer gets the one in its middle. Silent windows are left out, unless a clip has no other.
+        end of the clip, and closer together where that would be fewer than `least`. A remainder of less than a
+        fiftieth of a window makes no window of its own: a clip that is so little longer gets the one in its
+        middle. Silent windows are left out, unless a clip has no other.
         """
-        if length < 1 or hop < 1:
-            raise ValueError(f"window length and hop must be at least one sample, got {length} and {hop}")
+        if length < 1 or hop < 1 or least < 1:
+            raise ValueError(
+                f"window length and hop must be at least one sample, windows at least one, got {length}, {hop}, {least}"
+            )
         room_N = np.maximum(self.lengths - length, 0)
         more_N = -(-np.maximum(room_N - length // SLACK, 0) // hop)  # windows after the first
+        denser_N = (more_N > 0) & (more_N < least - 1)
+        more_N[denser_N] = np.minimum(least - 1, room_N[denser_N])
         row_W = np.repeat(np.arange(len(self)), more_N + 1)
         number_W = np.arange(len(row_W)) - np.repeat(np.cumsum(more_N + 1) - more_N - 1, more_N + 1)
         more_W, room_W = more_N[row_W], room_N[row_W]
         begin_W = np.where(number_W == more_W, room_W, number_W * hop)
+        even_W = denser_N[row_W]
+        begin_W[even_W] = number_W[even_W] * room_W[even_W] // more_W[even_W]
         begin_W[more_W == 0] = room_W[more_W == 0] // 2
         keep_W = self._sounds(row_W, begin_W, length, alone_W=more_W == 0)
         heard_N = np.bincount(row_W, keep_W, minlength=len(self)) > 0

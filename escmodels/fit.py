@@ -13,20 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .augment import Augment
 from .chance import Chance
-from .classifier import Classifier, Views, predict, waves
+from .classifier import Classifier, Views, predict
 from .clips import ClipSet
-from .optim import Average, optimiser
+from .inputs import KEEP, Inputs
+from .optim import Average, Layered, autocast, compiled, optimiser, set_rate
 from .recipe import Recipe
-from .schedule import rate
+from .schedule import Plateau, rate
 from .scores import accuracy, log_loss
 
 EVALUATION = 32  # windows in a batch: more is slower on a CPU (cache)
-KEEP = 2 << 30  # bytes of features of one fit that may stay in memory
-FEW = (
-    0.05  # if no more clips than this share are longer than the crop, they too get one crop for the whole fit
-)
 
 
 class Diverged(ValueError):
@@ -88,18 +84,19 @@ def fit(
     chance = Chance(seed, device)
     with chance.own():
         model = Classifier.fresh(recipe, train.classes, device)
-    model.feature.fit(_statistics(recipe, train, device))
     trainer = _Trainer(model, train, chance, epochs)
     judge = None if valid is None else _Judge(model, valid)
     scores, probabilities = [], None
     for epoch in range(1, stop + 1):
         began = time.perf_counter()
         with chance.own():
-            train_loss = trainer.epoch()
+            train_loss = trainer.epoch(epoch)
         valid_loss = valid_accuracy = None
         if judge is not None:
             probabilities = judge.probabilities(trainer.result)
             valid_loss, valid_accuracy = judge.scores(probabilities)
+            if trainer.plateau:
+                trainer.plateau.observe(valid_loss)
         if not math.isfinite(train_loss) or not math.isfinite(valid_loss or 0.0):
             raise Diverged(epoch)
         seconds = time.perf_counter() - began
@@ -116,25 +113,14 @@ def _check(recipe: Recipe, train: ClipSet, valid: ClipSet | None, epochs: int, s
         raise ValueError("there are no validation clips; pass None to train without")
     if not 1 <= stop <= epochs:
         raise ValueError(f"stop_after is {stop}, expected 1 to epochs = {epochs}")
+    if valid is None and recipe.schedule.name == "plateau":
+        raise ValueError(
+            "schedule is 'plateau', which needs validation clips; take 'step' with schedule.at instead"
+        )
     if train.sample_rate != recipe.data.sample_rate:
         raise ValueError(f"clips at {train.sample_rate} Hz, the recipe wants {recipe.data.sample_rate} Hz")
     if valid is not None and valid.classes != train.classes:
         raise ValueError(f"training classes {train.classes}, validation classes {valid.classes}")
-
-
-def _keeps(model: Classifier, examples: int) -> bool:
-    """Whether features are worth keeping: spectrograms, if they fit. Samples are read again as int16."""
-    shape = model.feature.shape(model.recipe.data.crop_samples)
-    return model.feature.gives == "spectrogram" and 4 * examples * math.prod(shape) <= KEEP
-
-
-def _statistics(recipe: Recipe, train: ClipSet, device: torch.device) -> Iterator[Tensor]:
-    """All training sound once, as float waves [B, T], for the statistics of the feature."""
-    length = recipe.data.crop_samples
-    rows, begins = train.windows(length, hop=length)
-    for at in range(0, len(rows), EVALUATION):
-        part = slice(at, at + EVALUATION)
-        yield waves(train.take(rows[part], begins[part], length, recipe.data.pad), device)
 
 
 class _Judge:
@@ -143,7 +129,9 @@ class _Judge:
     def __init__(self, model: Classifier, valid: ClipSet) -> None:
         self.label_N = valid.labels
         self.views = Views(valid, model.recipe, model.feature, model.device, EVALUATION)
-        self.batches = list(self.views) if _keeps(model, len(self.views.rows)) else self.views
+        size = 4 * len(self.views.rows) * math.prod(model.feature.shape(model.recipe.data.crop_samples))
+        fits = model.feature.gives == "spectrogram" and size <= KEEP  # samples are read again as int16
+        self.batches = list(self.views) if fits else self.views
 
     def probabilities(self, net: nn.Module) -> np.ndarray:
         """float32 [N, K]."""
@@ -159,26 +147,31 @@ class _Trainer:
 
     def __init__(self, model: Classifier, train: ClipSet, chance: Chance, epochs: int) -> None:
         self.recipe, self.net, self.chance, self.device = model.recipe, model.net, chance, model.device
-        self.inputs = _Inputs(model, train, Augment(model.recipe.augment), chance)
+        self.inputs = Inputs(model, train, chance)
+        optim = self.recipe.optim
         self.count, self.step, self.lr = len(train), 0, 0.0
-        self.steps = epochs * len(self._batches())
-        self.optimiser = optimiser(self.recipe.optim, self.net)
-        self.average = Average(self.net, self.recipe.optim.ema) if self.recipe.optim.ema else None
-        smooth, K = self.recipe.optim.label_smoothing, len(train.classes)
+        self.epochs, self.steps = epochs, epochs * len(self._batches())
+        self.optimiser = optimiser(optim, self.net)
+        self.average = Average(self.net, optim) if optim.ema or optim.swa else None
+        self.plateau = Plateau(self.recipe.schedule) if self.recipe.schedule.name == "plateau" else None
+        self.forward = compiled(optim, self.net)
+        smooth, K = optim.label_smoothing, len(train.classes)
         self.target_KK = (torch.eye(K) * (1 - smooth) + smooth / K).to(self.device)
         self.label_N = torch.from_numpy(train.labels).to(self.device)
 
     @property
     def result(self) -> nn.Module:
         """The net to judge and to keep."""
-        return self.average.net if self.average else self.net
+        return self.average.net if self.average and self.average.begun else self.net
 
     def _batches(self) -> list[int]:
         """First places of the batches; a last batch of one clip is dropped: batch norm cannot train on it."""
         return list(range(0, self.count - 1, self.recipe.optim.batch))
 
-    def epoch(self) -> float:
+    def epoch(self, number: int) -> float:
         """One pass over the training clips; their mean loss. No step waits for the device."""
+        if isinstance(self.net, Layered):
+            self.net.thaw(number)
         self.net.train()
         order = torch.randperm(self.count, generator=self.chance.order)
         total, seen = torch.zeros((), device=self.device), 0
@@ -190,47 +183,38 @@ class _Trainer:
 
     def _step(self, rows: Tensor) -> Tensor:
         optim = self.recipe.optim
-        x, augment = self.inputs.batch(rows), self.inputs.augment
         target_BK = self.target_KK[self.label_N[rows.to(self.device, non_blocking=True)]]
-        x, target_BK = augment.mix(x, target_BK, self.chance.augment)
-        loss = functional.cross_entropy(self.net(x), target_BK)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        x, target_BK = self.inputs.batch(rows, target_BK)
+        loss = self._gradients(x, target_BK)
         if optim.clip_norm:
             nn.utils.clip_grad_norm_(self.net.parameters(), optim.clip_norm)
-        self.lr = optim.lr * rate(self.recipe.schedule, self.step / self.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.lr
+        drops = self.plateau.drops if self.plateau else 0
+        progress = self.step / self.steps
+        self.lr = optim.lr * rate(self.recipe.schedule, progress, epochs=self.epochs, drops=drops)
+        set_rate(self.optimiser, self.lr)
         self.optimiser.step()
         if self.average:
-            self.average.update(self.step)
+            self.average.update(self.step, self.steps)
         self.step += 1
-        return loss.detach()
+        return loss
+
+    def _gradients(self, x: Tensor, target_BK: Tensor) -> Tensor:
+        """The mean loss of a batch; its gradients are left in the net. In parts if the recipe accumulates."""
+        optim, B = self.recipe.optim, len(x)
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        size = max(2, -(-B // optim.accumulate))
+        for part, wanted in _parts(x, target_BK, size):
+            with autocast(optim, self.device):
+                logits = self.forward(part)
+            loss = functional.cross_entropy(logits.float(), wanted) * (len(part) / B)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
 
 
-class _Inputs:
-    """Training examples as features: computed once where nothing about the wave changes, else batch by batch."""
-
-    def __init__(self, model: Classifier, train: ClipSet, augment: Augment, chance: Chance) -> None:
-        self.train, self.augment, self.chance = train, augment, chance
-        self.data, self.feature, self.device = model.recipe.data, model.feature, model.device
-        self.crops = bool(train.longer(self.data.crop_samples).mean() > FEW)
-        self.kept: Tensor | None = None
-        if not self.crops and not augment.touches_wave and _keeps(model, len(train)):
-            rows = torch.arange(len(train))
-            starts = range(0, len(train), EVALUATION)
-            self.kept = torch.cat([self._feature(rows[at : at + EVALUATION]) for at in starts])
-
-    def batch(self, rows: Tensor) -> Tensor:
-        """Features of these clips, rolled and masked if the recipe says so."""
-        x = self._feature(rows) if self.kept is None else self.kept[rows.to(self.device, non_blocking=True)]
-        return self.augment.spec(x, self.chance.augment)
-
-    @torch.no_grad()
-    def _feature(self, rows: Tensor) -> Tensor:
-        length, pad = self.data.crop_samples, self.data.pad
-        if self.crops:
-            int_BT = self.train.random_crops(rows.numpy(), length, self.chance.order, pad)
-        else:
-            int_BT = self.train.centre_crops(rows.numpy(), length, pad)
-        return self.feature(self.augment.wave(waves(int_BT, self.device), self.chance.augment))
+def _parts(x: Tensor, target_BK: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Examples and targets in parts of `size`; a single one that is left over goes with the last part."""
+    ends = list(range(size, len(x) - 1, size)) + [len(x)]
+    for begin, end in zip([0, *ends], ends, strict=False):
+        yield x[begin:end], target_BK[begin:end]

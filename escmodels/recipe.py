@@ -15,7 +15,9 @@ from .architectures import ARCHITECTURES, ModelConfig, name_of
 from .augment import AugmentConfig
 from .checks import one_of, within
 from .clips import PADS
-from .features import FEATURES, FeatureConfig
+from .feature_configs import FeatureConfig
+from .features import FEATURES
+from .optim import OptimConfig
 from .schedule import ScheduleConfig
 
 Value = str | int | float | bool
@@ -30,40 +32,18 @@ class DataConfig:
     sample_rate: int = 22050  # Hz
     crop: float = 5.0  # seconds: the training crop, and the window of evaluation
     pad: str = "zero"  # what follows a clip shorter than the crop: zero, or tile (the clip again)
+    views: int = 1  # windows that a clip longer than the crop is judged by, at least (always half a crop apart or less)
 
     def __post_init__(self) -> None:
         within("data.sample_rate", self.sample_rate, 4000, 192_000)
         within("data.crop", self.crop, 0.1, 60.0)
         one_of("data.pad", self.pad, PADS)
+        within("data.views", self.views, 1, 100)
 
     @property
     def crop_samples(self) -> int:
         """Length of a crop in samples."""
         return round(self.crop * self.sample_rate)
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """The optimiser and what goes with it."""
-
-    name: str = "adamw"  # adamw, or sgd (Nesterov)
-    lr: float = 1e-3  # peak rate
-    weight_decay: float = 1e-2  # not on norms and biases
-    batch: int = 32  # clips
-    momentum: float = 0.9  # sgd
-    label_smoothing: float = 0.0  # share of the target spread evenly over all classes
-    ema: float = 0.0  # decay per step of the moving average of the weights; 0 = off
-    clip_norm: float = 0.0  # largest norm of the whole gradient; 0 = any
-
-    def __post_init__(self) -> None:
-        one_of("optim.name", self.name, ("adamw", "sgd"))
-        within("optim.lr", self.lr, 1e-8, 10.0)
-        within("optim.weight_decay", self.weight_decay, 0.0, 1.0)
-        within("optim.batch", self.batch, 2, 4096)
-        within("optim.momentum", self.momentum, 0.0, 0.999)
-        within("optim.label_smoothing", self.label_smoothing, 0.0, 0.9)
-        within("optim.ema", self.ema, 0.0, 0.99999)
-        within("optim.clip_norm", self.clip_norm, 0.0, 1e6)
 
 
 @dataclass(frozen=True)
@@ -102,6 +82,8 @@ def parse(values: Mapping[str, Value]) -> Recipe:
     parts = {prefix: _fill(prefix, config, values) for prefix, config in configs.items()}
     recipe = Recipe(**parts)
     recipe.feature.check(recipe.data.sample_rate)
+    recipe.augment.check(takes)
+    recipe.model.check(recipe.feature.shape(recipe.data.crop_samples), recipe.data.sample_rate)
     return recipe
 
 

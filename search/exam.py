@@ -6,7 +6,7 @@ that its exam is a measurement and not a choice. The exams of the runners-up say
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,13 @@ import numpy as np
 from escmodels.clips import ClipSet
 from escmodels.folds import Split
 from escmodels.scores import Exam, accuracy, confusion, examine, log_loss
+from spaces.domains import Value
 
 from .errors import Failure
 from .job import Job, JobFailure, JobResult
 from .ledger import Ledger, TrialRow, fold_key
 from .runner import Runner
+from .settle import settled
 from .terminal import say
 
 
@@ -44,36 +46,12 @@ def finalists(ledger: Ledger, count: int) -> list[TrialRow]:
     return sorted(complete, key=lambda row: (-(row.objective or 0.0), row.number))[:count]
 
 
-def settled_epochs(curves: Sequence[Sequence[float]], clips: int) -> int:
-    """The number of epochs to train, from validation curves (accuracy by epoch, one curve a split).
-
-    The full length, unless the mean curve (smoothed over 3 epochs) was higher before by more than one standard
-    error of an accuracy measured on so many validation clips in all: annealed schedules are best at
-    their end, and a lucky early peak is not a reason to stop there.
-    """
-    mean = np.mean(np.asarray(curves, dtype=float), axis=0)
-    width = min(3, mean.size)
-    smooth = np.convolve(mean, np.ones(width) / width, mode="valid")  # entry i: epochs i+1 .. i+width
-    peak, end = int(smooth.argmax()), float(smooth[-1])
-    error = np.sqrt(max(end * (1 - end), 1e-4) / clips)
-    return peak + width if smooth[peak] > end + error else int(mean.size)
-
-
-def curves_of(ledger: Ledger, trial: int) -> list[list[float]]:
-    """Validation accuracy by epoch of the finished fold runs of a trial."""
-    return [
-        [metrics["valid_accuracy"] for _, metrics, _ in ledger.epochs(fold.key)]
-        for fold in ledger.folds(trial, "search")
-        if fold.state == "finished"
-    ]
-
-
-def jobs(row: TrialRow, plan: ExamPlan, stop_after: int) -> list[Job]:
-    """The fold runs of one finalist's exam."""
+def jobs(row: TrialRow, values: Mapping[str, Value], plan: ExamPlan, stop_after: int) -> list[Job]:
+    """The fold runs of one finalist's exam, with the values and epochs that the search settled."""
     return [
         Job(
             key=fold_key(
-                row.values | {"stop_after": stop_after},
+                {**values, "stop_after": stop_after},
                 phase="exam",
                 split=split.number,
                 seed=seed,
@@ -82,7 +60,7 @@ def jobs(row: TrialRow, plan: ExamPlan, stop_after: int) -> list[Job]:
                 code=plan.code,
             ),
             trial=row.number,
-            values=row.values,
+            values=dict(values),
             train=tuple(sorted((*split.train, *split.valid))),
             test=split.test,
             epochs=plan.epochs,
@@ -112,7 +90,8 @@ def hold(
     agenda = [
         job
         for row in rows
-        for job in jobs(row, plan, settled_epochs(curves_of(ledger, row.number), len(clips)))
+        for values, stop_after in [settled(ledger, row, len(clips), plan.epochs)]
+        for job in jobs(row, values, plan, stop_after)
     ]
     open_jobs = [job for job in agenda if (fold := ledger.fold(job.key)) is None or fold.state != "finished"]
     done = len(agenda) - len(open_jobs)
@@ -173,14 +152,16 @@ def _conclude(
     )
     predicted = np.concatenate([table.argmax(axis=1) for table in seeds.values()])
     labels = np.tile(clips.labels, len(seeds))
+    first = next(job for job in agenda if job.trial == row.number)
     record = {
         "exam": json.loads(exam.to_json()),
         "confusion": confusion(predicted, labels, classes).tolist(),
         "classes": list(clips.classes),
-        "stop_after": next(job.stop_after for job in agenda if job.trial == row.number),
+        "stop_after": first.stop_after,
+        "values": first.values,
         "time": time.time(),
     }
     known = ledger.fact(f"exam/{row.number}")
-    if known is None or known["exam"] != record["exam"]:
+    if known is None or any(known.get(part) != record[part] for part in ("exam", "values")):
         ledger.write_fact(f"exam/{row.number}", record, change="exam")
     return exam

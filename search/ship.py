@@ -39,7 +39,7 @@ class Shipped:
 def refit(study: Study, ledger: Ledger, runner: Runner, row: TrialRow, exam: Exam) -> Path:
     """The model folder of a trial: its recipe trained on all folds. Kept from an earlier session if the same."""
     folder = study.folder / "model"
-    card = _card(study, row, exam, ledger.fact(f"exam/{row.number}")["stop_after"])
+    card = _card(study, row, exam, ledger.fact(f"exam/{row.number}"))
     if bundle.is_bundle(folder) and _same_training(bundle.read_card(folder), card):
         bundle.write_card(folder, card)  # the exam may have been repeated since
         return folder
@@ -47,7 +47,7 @@ def refit(study: Study, ledger: Ledger, runner: Runner, row: TrialRow, exam: Exa
     job = Job(
         key="refit",
         trial=row.number,
-        values=row.values,
+        values=card["values"],
         train=tuple(range(len(study.labels))),
         test=(),
         epochs=study.epochs,
@@ -77,12 +77,12 @@ def _same_training(kept: dict[str, Any], wanted: dict[str, Any]) -> bool:
     )
 
 
-def _card(study: Study, row: TrialRow, exam: Exam, epochs: int) -> dict[str, Any]:
+def _card(study: Study, row: TrialRow, exam: Exam, settled: dict[str, Any]) -> dict[str, Any]:
     return {
         "study": study.folder.name,
         "trial": row.number,
-        "values": row.values,
-        "epochs": epochs,
+        "values": settled["values"],
+        "epochs": settled["stop_after"],
         "seed": study.spec.seed,
         "code": study.code,
         "data": study.dataset.name,

@@ -24,6 +24,7 @@ from escmodels.folds import PROTOCOLS, Split, check
 from spaces.load import find, load
 from spaces.space import Space, fix, options
 
+from .check import check as check_space
 from .conductor import Limits
 from .datasets.copies.similar import Pair
 from .datasets.copies.together import sentence
@@ -40,7 +41,6 @@ from .paste import command, relative
 from .projection import StudyFacts
 from .settings import Settings
 from .suggest import Proposer
-from .suggest import check as check_space
 from .terminal import say
 from .trial import Plan
 

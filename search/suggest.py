@@ -16,72 +16,20 @@ from spaces.space import (
     PointError,
     Space,
     complete,
-    corner,
     every,
-    nearest,
-    options,
-    paths,
     place,
     sample,
     walk,
 )
 
-from .errors import UsageError
-
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-CORNERS = 200  # points at the ends of all ranges that `check` tries
 MODELLED = 5  # tries of the sampler to find a new point, before a random one is looked for
 DRAWN = 300  # random points that are looked through
-RATE, RATES = "data.sample_rate", 8  # each sample rate of a space is a store of its own
 SAMPLERS = ("tpe", "random")
 OUTCOMES = ("complete", "pruned", "failed")
-
-
-def check(space: Space) -> None:
-    """Compare a space with what recipes know, before anything starts.
-
-    Raises:
-        UsageError: an unknown knob (with the nearest known), a default or a corner of the space that is no recipe.
-    """
-    from escmodels.recipe import knobs, parse
-
-    for name, _, path in every(space):
-        if name not in knobs():
-            raise UsageError(f"{_at(space, name, path)}: unknown knob {name!r}{nearest(name, knobs())}")
-    if len(rates := options(space, RATE)) > RATES:
-        line = next(line for key, line in space.lines.items() if key.endswith(RATE))
-        raise UsageError(
-            f"{space.path}:{line}: {RATE} has {len(rates)} values, and all sounds are decoded once for each; "
-            f"list at most {RATES} with type: categorical"
-        )
-    for number, default in enumerate(space.defaults):
-        try:
-            parse(complete(space, default))
-        except ValueError as error:
-            line = space.lines.get(f"defaults[{number}]", 1)
-            raise UsageError(f"{space.path}:{line}: default is no recipe: {error}") from error
-    rng = random.Random(0)
-    for _ in range(CORNERS):
-        values = corner(space, rng)
-        try:
-            parse(values)
-        except ValueError as error:
-            name = _blamed(str(error), values)
-            where = _at(space, name, paths(space, values)[name])
-            raise UsageError(f"{where}: a point of the space is no recipe: {error}") from error
-
-
-def _at(space: Space, name: str, path: str) -> str:
-    return f"{space.path or space.name}:{space.line(name, path)}"
-
-
-def _blamed(sentence: str, values: Mapping[str, Value]) -> str:
-    """The knob that an error is about: the first dotted name in it, else a choice, else any."""
-    found = [("." not in name, sentence.find(name), -len(name), name) for name in values if name in sentence]
-    return min(found)[-1] if found else next(iter(values))
 
 
 class Proposer:

@@ -4,8 +4,9 @@ A point is a flat dict of values; `walk` is the only way through a space, and sa
 all go that way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from math import prod
 from random import Random
 
@@ -13,8 +14,8 @@ from .domains import Categorical, Domain, Float, Int, Value, settle, show, text
 from .tree import Draw, Level, Space, Values, below, every, names, nearest, paths, place, walk
 
 __all__ = [
-    "Draw", "Level", "PointError", "Space", "Values", "below", "complete", "contains", "corner", "dimensions",
-    "every", "fix", "names", "nearest", "options", "paths", "place", "sample", "size", "walk",
+    "Draw", "Level", "PointError", "Space", "Values", "below", "complete", "contains", "corner", "corners",
+    "dimensions", "every", "fix", "names", "nearest", "options", "paths", "place", "sample", "size", "walk",
 ]  # fmt: skip
 
 
@@ -34,6 +35,35 @@ def sample(space: Space, rng: Random) -> Values:
 def corner(space: Space, rng: Random) -> Values:
     """A random point with every knob at one of its ends."""
     return walk(space, lambda name, domain, path: rng.choice(domain.ends()))
+
+
+def corners(space: Space, varied: Collection[str], rng: Random) -> Iterator[Values]:
+    """Every combination of the ends of the knobs named; the others are at a random end each time."""
+    turns: list[int] | None = []
+    while turns is not None:
+        dials: list[tuple[int, int]] = []  # where each varied knob stands, and how many ends it has
+        yield walk(space, partial(_turned, varied, rng, turns, dials))
+        while dials and dials[-1][0] == dials[-1][1] - 1:
+            dials.pop()
+        turns = [turn for turn, _ in dials[:-1]] + [dials[-1][0] + 1] if dials else None
+
+
+def _turned(
+    varied: Collection[str],
+    rng: Random,
+    turns: list[int],
+    dials: list[tuple[int, int]],
+    name: str,
+    domain: Domain,
+    path: str,
+) -> Value:
+    """The end of a knob that its dial points at; a dial that has not been turned yet points at the first."""
+    ends = domain.ends()
+    if name not in varied:
+        return rng.choice(ends)
+    turn = turns[len(dials)] if len(dials) < len(turns) else 0
+    dials.append((turn, len(ends)))
+    return ends[turn]
 
 
 def complete(space: Space, partial: Mapping[str, Value]) -> Values:

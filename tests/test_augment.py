@@ -1,24 +1,36 @@
-"""Laws of the augmentations: what each may change, by how much, and that chance comes from the generator alone."""
+"""Laws of a recipe's augmentation as a whole: what is refused, what is done where, that chance is an argument."""
+
+import dataclasses
 
 import pytest
 import torch
 
-from escmodels.augment import (
-    NOISE_RANGE_DB,
-    Augment,
-    AugmentConfig,
-    blend,
-    gain,
-    mixup,
-    noise,
-    roll,
-    spec_augment,
-)
+from escmodels.augment import LOW_JITTER, Augment, AugmentConfig
+from escmodels.band_augment import stretch
+from escmodels.features import LogMel, LogMelConfig, Waveform
 
-B, T, K = 64, 4000, 5
-ALL_ON = AugmentConfig(
-    gain_db=6.0, roll=1.0, noise_p=0.5, noise_snr_db=10.0, freq_mask=0.3, time_mask=0.3, mixup=0.4
+B, T, K, RATE = 32, 4096, 4, 8000
+OFF = AugmentConfig()
+SPECTROGRAM = AugmentConfig(
+    gain_db=6.0,
+    roll=1.0,
+    noise_p=0.5,
+    noise_colour="any",
+    stretch=0.2,
+    pitch=2.0,
+    speed=0.1,
+    freq_jitter=500.0,
+    freq_mask=0.3,
+    time_mask=0.3,
+    between_class=0.5,
 )
+WAVEFORM = dataclasses.replace(SPECTROGRAM, polarity=0.5, exact=True, freq_jitter=0.0, freq_mask=0.0)
+ALL_ON = {
+    "fast": (SPECTROGRAM, "spectrogram"),
+    "exact": (dataclasses.replace(SPECTROGRAM, exact=True), "spectrogram"),
+    "mixup": (dataclasses.replace(SPECTROGRAM, between_class=0.0, mixup=0.4), "spectrogram"),
+    "wave": (WAVEFORM, "waveform"),
+}
 
 
 def generator(seed=0):
@@ -31,177 +43,235 @@ def wave():
 
 
 @pytest.fixture
-def spec():
-    return torch.randn((B, 1, 40, 100), generator=generator(8))
-
-
-@pytest.fixture
 def target():
     return torch.eye(K)[torch.arange(B) % K]
 
 
-def test_gain_scales_each_clip_within_its_decibels(wave):
-    ratio_BT = gain(wave, generator(), 6.0) / wave
-    db_B = 20 * ratio_BT.mean(dim=1).log10()
-    torch.testing.assert_close(ratio_BT, ratio_BT[:, :1].expand(-1, T), rtol=1e-4, atol=0)
-    assert db_B.abs().max() <= 6.0
-    assert db_B.max() > 4.0 and db_B.min() < -4.0
+@pytest.fixture(scope="module")
+def logmel():
+    return LogMel(LogMelConfig(n_mels=12, n_fft=256, hop=128), RATE)
 
 
-def test_roll_only_moves_samples(wave):
-    moved = roll(wave, generator(), 1.0)
-    assert (moved != wave).any(dim=1).float().mean() > 0.9
-    assert torch.equal(moved.sort(dim=1).values, wave.sort(dim=1).values)
+def run(config, gives, wave, target, rng, logmel):
+    """All that happens to a batch, from its samples to what the net sees."""
+    augment = Augment(config, gives)
+    wave, target = augment.wave(wave, target, rng, RATE)
+    if gives == "waveform":
+        x = wave[:, None]
+    else:
+        amplitude = logmel.amplitude(wave)
+        warp, factor_B = augment.warp(B, rng, amplitude)
+        assert factor_B is None or factor_B.max() <= augment.reach
+        bands = logmel.pool(amplitude, warp)
+        if factor_B is not None:
+            bands = stretch(bands, factor_B)
+        x, target = augment.bands(bands, logmel.loudness(amplitude), target, rng, logmel)
+        x = logmel.finish(x)
+    return augment.mix(augment.spec(x, rng), target, rng)
 
 
-def test_roll_moves_whole_frames_of_a_spectrogram(spec):
-    moved = roll(spec, generator(), 1.0)
-    for before, after in zip(spec, moved, strict=True):
-        shift = next(n for n in range(before.shape[-1]) if torch.equal(before.roll(n, -1), after))
-        assert 0 <= shift < before.shape[-1]
-    assert not torch.equal(moved, spec)
+@pytest.mark.parametrize("name", ALL_ON)
+def test_everything_together_keeps_shapes_and_targets(name, wave, target, logmel):
+    config, gives = ALL_ON[name]
+    x, soft = run(config, gives, wave, target, generator(), logmel)
+    assert x.shape == ((B, 1, T) if gives == "waveform" else (B, *logmel.shape(T)))
+    assert x.isfinite().all()
+    torch.testing.assert_close(soft.sum(dim=1), torch.ones(B))
+    assert soft.min() >= 0.0 and not torch.equal(soft, target)
 
 
-def test_roll_keeps_the_order_and_the_reach():
-    ramp = torch.arange(float(T)).expand(B, T)
-    start_B = roll(ramp, generator(), 0.2)[:, 0].long()
-    shift_B = torch.where(start_B > T // 2, T - start_B, -start_B)
-    assert torch.equal(roll(ramp, generator(), 0.2), (ramp + start_B[:, None]) % T)
-    assert shift_B.abs().max() <= 0.1 * T
-    assert shift_B.max() > 0.05 * T and shift_B.min() < -0.05 * T
-
-
-def test_noise_hits_the_ratio_that_was_asked(wave):
-    loud = wave * torch.linspace(0.01, 1.0, B)[:, None]
-    added = noise(loud, generator(), 1.0, 10.0) - loud
-    ratio_B = 10 * (loud.square().mean(dim=1) / added.square().mean(dim=1)).log10()
-    assert ratio_B.min() > 10.0 - 0.5
-    assert ratio_B.max() < 10.0 + NOISE_RANGE_DB + 0.5
-    assert ratio_B.min() < 13.0 and ratio_B.max() > 27.0
-
-
-def test_noise_is_white(wave):
-    added = noise(wave, generator(), 1.0, 0.0) - wave
-    unit = added / added.square().mean(dim=1, keepdim=True).sqrt()
-    power_F = torch.fft.rfft(unit).abs().square().mean(dim=0)[1:-1]
-    eighths = torch.stack([part.mean() for part in power_F.chunk(8)])
-    assert (eighths / eighths.mean() - 1).abs().max() < 0.05
-
-
-def test_noise_takes_its_share_of_the_clips_and_leaves_the_rest_alone(wave):
-    changed_B = (noise(wave, generator(), 0.25, 10.0) != wave).any(dim=1)
-    assert 0.1 < changed_B.float().mean() < 0.4
-
-
-def test_a_silent_clip_stays_silent():
-    assert not noise(torch.zeros(4, T), generator(), 1.0, 0.0).any()
-
-
-@pytest.mark.parametrize("masks", [1, 2, 3])
-@pytest.mark.parametrize("share", [0.1, 0.35])
-def test_masks_never_hide_more_than_their_share(spec, share, masks):
-    for seed in range(5):
-        hidden_BMN = spec_augment(spec, generator(seed), share, share, masks)[:, 0] == 0
-        bands_B = hidden_BMN.all(dim=2).float().mean(dim=1)
-        frames_B = hidden_BMN.all(dim=1).float().mean(dim=1)
-        assert 0 < bands_B.max() <= share
-        assert 0 < frames_B.max() <= share
-        stripes = hidden_BMN.all(dim=2)[:, :, None] | hidden_BMN.all(dim=1)[:, None, :]
-        assert torch.equal(hidden_BMN, stripes)  # whole bands and whole frames, nothing else
-
-
-def test_masks_reach_every_place_and_differ_between_examples(spec):
-    hidden_BN = (spec_augment(spec.repeat(4, 1, 1, 1), generator(), 0.0, 0.3)[:, 0] == 0).all(dim=1)
-    assert hidden_BN.any(dim=0).all()
-    assert len({tuple(row.tolist()) for row in hidden_BN}) > B
-
-
-def test_a_waveform_gets_time_masks_only(wave):
-    out = spec_augment(wave[:, None], generator(), 0.5, 0.0)
-    assert torch.equal(out, wave[:, None])
-    assert (spec_augment(wave[:, None], generator(), 0.5, 0.2) == 0).any()
-
-
-def test_share_one_of_a_blend_is_identity(spec):
-    partner_B = torch.arange(B).flip(0)
-    assert torch.equal(blend(spec, partner_B, torch.ones(B)), spec)
-    assert torch.equal(blend(spec, partner_B, torch.zeros(B)), spec.flip(0))
-
-
-@pytest.mark.parametrize("alpha", [1e-3, 0.2, 1.0, 10.0])
-def test_mixed_targets_stay_distributions(spec, target, alpha):
-    mixed, soft_BK = mixup(spec, target, generator(), alpha)
-    torch.testing.assert_close(soft_BK.sum(dim=1), torch.ones(B))
-    assert soft_BK.min() >= 0.0
-    assert mixed.isfinite().all()
-
-
-def test_features_and_targets_are_mixed_alike(target):
-    mixed, soft_BK = mixup(target.clone(), target, generator(), 0.5)
-    torch.testing.assert_close(mixed, soft_BK)
-
-
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_shares_follow_the_beta_distribution(alpha):
-    rng, rows = generator(1), 1000
-    x = torch.arange(float(rows))[:, None]
-    mixed = torch.cat([mixup(x, torch.zeros(rows, 1), rng, alpha)[0] for _ in range(20)])
-    # Var(s i + (1 - s) j) = Var(i) E[s^2 + (1 - s)^2] for independent partners, and E[s (1 - s)] of a Beta is known
-    expected = 1 - alpha / (2 * alpha + 1)
-    assert mixed.var() / x.var() == pytest.approx(expected, abs=0.03)
-
-
-def test_everything_off_is_identity_and_draws_nothing(wave, spec, target):
-    augment, rng = Augment(AugmentConfig()), generator()
-    before = rng.get_state()
-    assert augment.wave(wave, rng) is wave
-    assert augment.spec(spec, rng) is spec
-    assert augment.mix(spec, target, rng) == (spec, target)
-    assert torch.equal(rng.get_state(), before)
-    assert not augment.touches_wave
-
-
-@pytest.mark.parametrize("knob", ["gain_db", "noise_p"])
-def test_what_changes_the_wave_says_so(knob):
-    assert Augment(AugmentConfig(**{knob: 0.5})).touches_wave
-
-
-@pytest.mark.parametrize("knob", ["roll", "freq_mask", "time_mask", "mixup"])
-def test_what_leaves_the_wave_alone_says_so(knob):
-    assert not Augment(AugmentConfig(**{knob: 0.5})).touches_wave
-
-
-def run_all(wave, spec, target, seed):
-    augment, rng = Augment(ALL_ON), generator(seed)
-    return augment.wave(wave, rng), augment.spec(spec, rng), *augment.mix(spec, target, rng)
-
-
-def test_the_same_seed_gives_the_same_result_whatever_the_global_state(wave, spec, target):
+@pytest.mark.parametrize("name", ALL_ON)
+def test_the_same_seed_gives_the_same_result_whatever_the_global_state(name, wave, target, logmel):
+    config, gives = ALL_ON[name]
     torch.manual_seed(1)
-    first = run_all(wave, spec, target, seed=3)
+    first = run(config, gives, wave, target, generator(3), logmel)
     torch.manual_seed(2)
-    again, other = run_all(wave, spec, target, seed=3), run_all(wave, spec, target, seed=4)
+    again = run(config, gives, wave, target, generator(3), logmel)
+    other = run(config, gives, wave, target, generator(4), logmel)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_the_input_is_left_alone(wave, spec, target):
-    kept = wave.clone(), spec.clone(), target.clone()
-    run_all(wave, spec, target, seed=0)
-    assert all(torch.equal(a, b) for a, b in zip(kept, (wave, spec, target), strict=True))
+@pytest.mark.parametrize("name", ALL_ON)
+def test_the_input_is_left_alone(name, wave, target, logmel):
+    kept = wave.clone(), target.clone()
+    run(*ALL_ON[name], wave, target, generator(), logmel)
+    assert torch.equal(wave, kept[0]) and torch.equal(target, kept[1])
+
+
+@pytest.mark.parametrize("gives", ["spectrogram", "waveform"])
+def test_everything_off_is_identity_and_draws_nothing(gives, wave, target, logmel):
+    augment, rng = Augment(OFF, gives), generator()
+    before = rng.get_state()
+    bands, loud = torch.rand(B, 1, 5, 3), torch.rand(B, 5, 2)
+    assert augment.wave(wave, target, rng, RATE) == (wave, target)
+    assert augment.warp(B, rng, wave) == (None, None)
+    assert augment.bands(bands, loud, target, rng, logmel) == (bands, target)
+    assert augment.spec(bands, rng) is bands
+    assert augment.mix(bands, target, rng) == (bands, target)
+    assert torch.equal(rng.get_state(), before)
+    assert (augment.needs, augment.on_bands, augment.listens, augment.reach) == ("feature", False, False, 1.0)
+
+
+STAGES = [  # knob, stage for a spectrogram, the same with `exact`, for a waveform
+    ("gain_db", "bands", "bands", "wave"),
+    ("polarity", None, None, "wave"),
+    ("roll", "feature", "feature", "feature"),
+    ("noise_p", "bands", "wave", "wave"),
+    ("stretch", "bands", "wave", "wave"),
+    ("pitch", "amplitude", "wave", "wave"),
+    ("speed", "amplitude", "wave", "wave"),
+    ("freq_jitter", "amplitude", "amplitude", None),
+    ("freq_mask", "feature", "feature", None),
+    ("time_mask", "feature", "feature", "feature"),
+    ("mixup", "feature", "feature", "feature"),
+    ("between_class", "bands", "bands", "wave"),
+]
+
+
+@pytest.mark.parametrize(("knob", "fast", "exact", "wave"), STAGES)
+def test_what_may_be_kept_is_what_nothing_touches(knob, fast, exact, wave):
+    config = AugmentConfig(**{knob: 0.5})
+    slow = dataclasses.replace(config, exact=True)
+    for stage, settings, gives in (
+        (fast, config, "spectrogram"),
+        (exact, slow, "spectrogram"),
+        (wave, slow, "waveform"),
+    ):
+        if stage is None:
+            with pytest.raises(ValueError, match=rf"augment\.{knob} is 0\.5, but a {gives} .*: set it to 0"):
+                Augment(settings, gives)
+        else:
+            assert Augment(settings, gives).needs == stage
+            assert Augment(settings, gives).on_bands == (stage in ("bands", "amplitude"))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("knob", [row[0] for row in STAGES if row[1]])
+def test_every_knob_changes_what_a_net_on_spectrograms_sees(knob, exact, wave, target, logmel):
+    config = AugmentConfig(**{knob: 100.0 if knob == "freq_jitter" else 0.5}, exact=exact)
+    plain, _ = run(OFF, "spectrogram", wave, target, generator(), logmel)
+    changed, soft = run(config, "spectrogram", wave, target, generator(), logmel)
+    assert not torch.allclose(plain, changed, atol=1e-3)
+    assert torch.equal(soft, target) == (knob not in ("mixup", "between_class"))
+
+
+@pytest.mark.parametrize("knob", [row[0] for row in STAGES if row[3]])
+def test_every_knob_changes_what_a_net_on_waves_sees(knob, wave, target, logmel):
+    config = AugmentConfig(**{knob: 0.5}, exact=True)
+    changed, soft = run(config, "waveform", wave, target, generator(), logmel)
+    assert not torch.allclose(wave[:, None], changed, atol=1e-3)
+    assert torch.equal(soft, target) == (knob not in ("mixup", "between_class"))
+
+
+def test_the_colour_and_the_ratio_of_noise_matter(wave, target, logmel):
+    settings = [{}, {"noise_colour": "pink"}, {"noise_colour": "brown"}, {"noise_snr_db": 0.0}]
+    for exact, gives in ((False, "spectrogram"), (True, "spectrogram"), (False, "waveform")):
+        results = [
+            run(AugmentConfig(noise_p=1.0, exact=exact, **more), gives, wave, target, generator(), logmel)[0]
+            for more in settings
+        ]
+        for one, other in ((a, b) for a in range(4) for b in range(a)):
+            assert not torch.allclose(results[one], results[other], atol=1e-3)
+
+
+def test_speed_of_waves_has_an_exact_form(wave, target, logmel):
+    fast, exact = (
+        run(AugmentConfig(speed=0.2, exact=exact), "waveform", wave, target, generator(), logmel)[0]
+        for exact in (False, True)
+    )
+    assert not torch.equal(fast, exact)
+    smooth = torch.sin(torch.arange(T) * 0.05).repeat(B, 1)
+    fast, exact = (
+        run(AugmentConfig(speed=0.2, exact=exact), "waveform", smooth, target, generator(), logmel)[0]
+        for exact in (False, True)
+    )
+    torch.testing.assert_close(fast[:, :, 50:3000], exact[:, :, 50:3000], rtol=0, atol=0.05)
+
+
+def test_a_speed_change_moves_time_and_pitch_by_the_same_factor():
+    warp, factor_B = Augment(AugmentConfig(speed=0.25), "spectrogram").warp(2000, generator(), torch.zeros(0))
+    assert torch.equal(warp.ratio_B, factor_B)
+    assert 0.8 <= factor_B.min() < 0.802 and 1.248 < factor_B.max() <= 1.25
+    assert not warp.low_B.any() and not warp.high_B.any()
+
+
+def test_stretch_leaves_the_bank_alone_and_pitch_the_tempo():
+    warp, factor_B = Augment(AugmentConfig(stretch=0.5), "spectrogram").warp(
+        2000, generator(), torch.zeros(0)
+    )
+    assert warp is None and factor_B.min() < 0.67 and factor_B.max() > 1.49
+    warp, factor_B = Augment(AugmentConfig(pitch=3.0), "spectrogram").warp(2000, generator(), torch.zeros(0))
+    semitone_B = 12 * warp.ratio_B.log2()
+    assert factor_B is None
+    torch.testing.assert_close(semitone_B.sort().values, torch.linspace(-3, 3, 2000), rtol=0, atol=0.2)
+
+
+def test_jitter_narrows_the_bank_from_both_sides_within_its_range():
+    config = AugmentConfig(freq_jitter=2000.0)
+    warp, factor_B = Augment(config, "spectrogram").warp(
+        2000, generator(), torch.zeros(0, dtype=torch.float16)
+    )
+    assert factor_B is None and (warp.ratio_B == 1).all()
+    assert -2000 <= warp.high_B.min() < -1990 and -10 < warp.high_B.max() <= 0
+    assert 0 <= warp.low_B.min() < 0.1 and 9.9 < warp.low_B.max() <= 2000 / LOW_JITTER
+    assert warp.high_B.dtype == torch.float32
+
+
+@pytest.mark.parametrize("knob", ["noise_p", "between_class"])
+def test_loudness_is_asked_for_where_it_is_used(knob):
+    assert Augment(AugmentConfig(**{knob: 0.5}), "spectrogram").listens
+    assert not Augment(AugmentConfig(**{knob: 0.5}), "waveform").listens
+    assert Augment(AugmentConfig(**{knob: 0.5}, exact=True), "spectrogram").listens == (
+        knob == "between_class"
+    )
+
+
+@pytest.mark.parametrize("knob", ["pitch", "stretch"])
+def test_a_waveform_takes_pitch_and_stretch_only_exactly(knob):
+    with pytest.raises(
+        ValueError, match=rf"augment\.{knob} is 0\.5, but a waveform needs augment\.exact = True"
+    ):
+        AugmentConfig(**{knob: 0.5}).check(Waveform.gives)
+    AugmentConfig(**{knob: 0.5}, exact=True).check(Waveform.gives)
+
+
+def test_two_ways_to_mix_at_once_are_refused():
+    with pytest.raises(ValueError, match=r"augment\.mixup is 0\.2 and augment\.between_class is 0\.5"):
+        AugmentConfig(mixup=0.2, between_class=0.5)
+
+
+def test_exact_alone_is_no_error():
+    assert Augment(AugmentConfig(exact=True), "spectrogram").needs == "feature"
+    assert Augment(AugmentConfig(exact=True), "waveform").needs == "feature"
 
 
 @pytest.mark.parametrize(
     ("knob", "value"),
     [
         ("gain_db", -1.0),
+        ("polarity", 1.1),
         ("roll", 1.5),
         ("noise_p", 2.0),
+        ("stretch", 1.5),
+        ("pitch", 13.0),
+        ("speed", -0.1),
+        ("freq_jitter", 5000.0),
         ("freq_mask", 1.0),
         ("masks", 0),
         ("mixup", float("nan")),
+        ("between_class", 2.0),
     ],
 )
 def test_a_config_refuses_nonsense_and_says_what_is_allowed(knob, value):
     with pytest.raises(ValueError, match=rf"augment\.{knob} is {value}, expected a number from .* to .*"):
         AugmentConfig(**{knob: value})
+
+
+def test_unknown_words_are_refused():
+    with pytest.raises(
+        ValueError, match=r"augment\.noise_colour is 'green', expected one of 'white', 'pink', .*'any'"
+    ):
+        AugmentConfig(noise_colour="green")
+    with pytest.raises(ValueError, match=r"augment\.exact is 'yes', expected one of False, True"):
+        AugmentConfig(exact="yes")

@@ -170,3 +170,17 @@ def test_nonsense_is_refused():
         )
     with pytest.raises(ValueError, match="must be int16"):
         ClipSet(clips.samples.astype(float), *(np.zeros(0, int) for _ in range(5)), (), ("a",), 8000)
+
+
+def test_more_windows_are_evenly_spaced_from_end_to_end():
+    clips = make(ramp(100), ramp(40), ramp(300))
+    rows, begins = clips.windows(40, 20, least=10)
+    assert np.bincount(rows).tolist() == [
+        10,
+        1,
+        14,
+    ]  # never fewer than half a window apart, one for a short clip
+    spaced = np.diff(begins[rows == 0])
+    assert begins[rows == 0][0] == 0 and begins[rows == 0][-1] == 60 and spaced.min() >= spaced.max() - 1
+    assert clips.windows(40, 20, least=1)[1].tolist() == clips.windows(40, 20)[1].tolist()
+    assert len(make(ramp(42)).windows(40, 20, least=10)[0]) == 3  # not more windows than places

@@ -8,7 +8,7 @@ import pytest
 from escmodels.clips import ClipSet
 from escmodels.folds import rotating
 from search.errors import Failure
-from search.exam import ExamPlan, finalists, hold, settled_epochs
+from search.exam import ExamPlan, finalists, hold
 from search.job import JobFailure, JobResult
 from search.ledger import Ledger
 
@@ -152,23 +152,3 @@ def test_progress_counts_fold_runs(ledger, clips):
     seen = []
     hold(ledger, Oracle(clips), clips, plan(clips), 1, lambda done, total: seen.append((done, total)))
     assert seen == [(done, FOLDS) for done in range(FOLDS + 1)]
-
-
-def test_the_full_length_is_kept_when_the_curve_rises():
-    assert settled_epochs([np.linspace(0.1, 0.9, 20)] * 5, clips=400) == 20
-
-
-def test_a_lucky_early_peak_within_the_noise_is_not_believed():
-    curve = np.full(20, 0.80)
-    curve[7] = 0.84
-    assert settled_epochs([curve] * 5, clips=400) == 20
-
-
-def test_a_clear_early_peak_is_believed():
-    curve = np.concatenate([np.linspace(0.3, 0.9, 10), np.linspace(0.9, 0.5, 10)])
-    assert 9 <= settled_epochs([curve] * 5, clips=400) <= 12
-
-
-def test_one_or_two_epochs_are_enough_for_a_decision():
-    assert settled_epochs([[0.5]], clips=10) == 1
-    assert settled_epochs([[0.5, 0.6]], clips=10) == 2

@@ -14,8 +14,6 @@ from escmodels.chance import Chance
 from escmodels.classifier import Classifier
 from escmodels.features import LogMel
 from escmodels.fit import Diverged, fit
-from escmodels.optim import Average, optimiser
-from escmodels.recipe import OptimConfig
 from escmodels.schedule import rate
 from escmodels.scores import accuracy, log_loss
 
@@ -24,7 +22,8 @@ EVERYTHING = {
     "augment__gain_db": 6.0,
     "augment__roll": 0.5,
     "augment__noise_p": 0.5,
-    "augment__freq_mask": 0.2,
+    "augment__speed": 0.2,
+    "augment__time_mask": 0.2,
     "augment__mixup": 0.3,
     "optim__ema": 0.9,
     "optim__label_smoothing": 0.1,
@@ -131,7 +130,7 @@ def test_the_losses_are_those_of_a_slow_plain_loop(name):
         torch.manual_seed(first)
         plain = Classifier.fresh(chosen, TRAIN.classes)
     wave = TRAIN.take(np.arange(20), 0, 4000).float() / 32768
-    plain.feature.fit([wave])
+    plain.feature.fit([plain.feature.band_power(wave)])
     x, label = plain.feature(wave), torch.from_numpy(TRAIN.labels)
     net = plain.net.to(memory_format=torch.contiguous_format)
     wide, flat = ([p for p in net.parameters() if (p.ndim > 1) is side] for side in (True, False))
@@ -146,7 +145,7 @@ def test_the_losses_are_those_of_a_slow_plain_loop(name):
         slow.zero_grad()
         loss.backward()
         for group in slow.param_groups:
-            group["lr"] = 1e-2 * rate(chosen.schedule, step / 6)
+            group["lr"] = 1e-2 * rate(chosen.schedule, step / 6, epochs=6)
         slow.step()
 
 
@@ -168,7 +167,7 @@ def test_features_kept_and_features_made_anew_are_the_same():
 def test_statistics_come_from_the_training_clips_alone():
     fitted = fit(recipe(), TRAIN, VALID, epochs=1, seed=0)
     plain = LogMel(recipe().feature, 8000)
-    plain.fit([TRAIN.take(np.arange(20), 0, 4000).float() / 32768])
+    plain.fit([plain.band_power(TRAIN.take(np.arange(20), 0, 4000).float() / 32768)])
     for name, buffer in plain.state_dict().items():
         torch.testing.assert_close(fitted.classifier.feature.state_dict()[name], buffer)
 
@@ -196,7 +195,7 @@ def test_the_rate_follows_the_schedule_and_is_that_of_the_last_step():
     chosen = recipe(schedule="cosine", schedule__warmup=0.25)
     fitted = fit(chosen, TRAIN, None, epochs=4, seed=0)  # 3 steps an epoch
     assert [s.lr for s in fitted.scores] == [
-        1e-2 * rate(chosen.schedule, step / 12) for step in (2, 5, 8, 11)
+        1e-2 * rate(chosen.schedule, step / 12, epochs=4) for step in (2, 5, 8, 11)
     ]
 
 
@@ -236,33 +235,70 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence():
         fit(recipe(), TRAIN, noises(9, classes=3), epochs=1, seed=0)
 
 
-def test_the_average_is_the_recursion_written_out():
-    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
-    average = Average(net, 0.5)
-    expected = {name: value.clone() for name, value in net.state_dict().items()}
-    for step in range(12):
-        with torch.no_grad():
-            for tensor in net.state_dict().values():
-                tensor.add_(1)
-        average.update(step)
-        decay = min(0.5, (1 + step) / (10 + step))
-        for name, value in net.state_dict().items():
-            whole = not value.is_floating_point()
-            expected[name] = value.clone() if whole else decay * expected[name] + (1 - decay) * value
-    torch.testing.assert_close(dict(average.net.state_dict()), expected)
+def test_a_batch_in_parts_gives_the_losses_of_the_whole_batch():
+    """For a net without batch norm; the last part of 20 = 3 x 6 + 2 is smaller than the others."""
+    base = {k: v for k, v in MEL.items() if not k.startswith("model.")} | {"architecture": "piczak"}
+    knobs = {"model__dropout": 0.0, "model__filters": 4, "model__hidden": 16, "optim__batch": 20}
+    whole, parts = (
+        fit(recipe(base, optim__accumulate=parts, **knobs), TRAIN, VALID, epochs=3, seed=0)
+        for parts in (1, 3)
+    )
+    np.testing.assert_allclose(losses(whole), losses(parts), rtol=1e-4)
 
 
-def test_norms_and_biases_do_not_decay():
-    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2))
-    before = {name: p.detach().clone().fill_(1.0) for name, p in net.named_parameters()}
-    for name in ("adamw", "sgd"):
-        with torch.no_grad():
-            for p in net.parameters():
-                p.fill_(1.0)
-                p.grad = torch.zeros_like(p)
-        optimiser(OptimConfig(name=name, weight_decay=0.1, lr=0.1), net).step()
-        for key, p in net.named_parameters():
-            assert torch.equal(p, before[key]) is (p.ndim <= 1), key
+def test_a_plateau_lowers_the_rate_when_the_validation_loss_stalls_and_wants_validation_clips():
+    stalled = recipe(
+        schedule="plateau", schedule__patience=1, schedule__gamma=0.5, schedule__warmup=0.0, optim__lr=1e-8
+    )
+    fitted = fit(stalled, TRAIN, VALID, epochs=8, seed=0)
+    assert [score.lr for score in fitted.scores][:2] == [1e-8, 1e-8]
+    assert fitted.scores[-1].lr < 1e-8
+    with pytest.raises(ValueError, match="schedule is 'plateau', which needs validation clips"):
+        fit(stalled, TRAIN, None, epochs=2, seed=0)
+
+
+def test_weights_are_averaged_over_the_last_part_of_the_run():
+    plain = fit(recipe(), TRAIN, VALID, epochs=4, seed=0)
+    swa = fit(recipe(optim__swa=0.5), TRAIN, VALID, epochs=4, seed=0)
+    assert [s.train_loss for s in plain.scores] == [s.train_loss for s in swa.scores]
+    assert [p.valid_loss == s.valid_loss for p, s in zip(plain.scores, swa.scores, strict=True)][0] is True
+    assert plain.scores[-1].valid_loss != swa.scores[-1].valid_loss
+    np.testing.assert_array_equal(swa.classifier.probabilities(VALID), swa.valid_probabilities)
+
+
+def test_frozen_layers_stay_until_they_are_thawed():
+    base = {k: v for k, v in MEL.items() if not k.startswith("model.")} | {"architecture": "resnet"}
+    knobs = {
+        "model__weights": "none",
+        "model__width": 0.125,
+        "model__freeze": "body",
+        "optim__weight_decay": 0.0,
+    }
+    frozen = fit(recipe(base, **knobs), TRAIN, VALID, epochs=2, seed=0).classifier.net.state_dict()
+    again = fit(
+        recipe(base, **knobs), TRAIN, VALID, epochs=2, stop_after=1, seed=0
+    ).classifier.net.state_dict()
+    same = {name for name in frozen if torch.equal(frozen[name], again[name])}
+    assert {name.split(".")[1] for name in frozen.keys() - same} == {"fc"}
+    thawed = fit(
+        recipe(base, model__unfreeze=1, **knobs), TRAIN, VALID, epochs=2, seed=0
+    ).classifier.net.state_dict()
+    assert not torch.equal(thawed["net.conv1.weight"], frozen["net.conv1.weight"])
+
+
+def test_more_views_of_a_clip_are_judged():
+    train, valid = noises(20, seconds=1.3, seed=1), noises(12, seconds=1.3, seed=2)
+    few, many = (fit(recipe(data__views=n), train, valid, epochs=1, seed=0) for n in (1, 10))
+    assert few.scores[0].train_loss == many.scores[0].train_loss
+    assert few.scores[0].valid_loss != many.scores[0].valid_loss
+
+
+def test_bfloat16_trains_nearly_the_same():
+    half, full = (
+        fit(recipe(optim__precision=p), TRAIN, VALID, epochs=2, seed=0) for p in ("bfloat16", "float32")
+    )
+    assert losses(half) != losses(full) == losses(fit(recipe(), TRAIN, VALID, epochs=2, seed=0))
+    np.testing.assert_allclose(losses(half), losses(full), rtol=0.1)
 
 
 def test_importing_fit_imports_no_heavy_library():

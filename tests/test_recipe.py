@@ -86,7 +86,7 @@ def test_a_knob_of_another_choice_says_whose_it_is_not():
         ({"data.pad": 1}, r"data.pad is 1 \(int\), expected a text"),
         ({"architecture": "crnn", "model.bidirectional": 1}, "expected true or false"),
         ({"optim.batch": 1}, "optim.batch is 1, expected a number from 2"),
-        ({"optim.name": "adam"}, "optim.name is 'adam', expected one of 'adamw', 'sgd'"),
+        ({"optim.name": "adagrad"}, "optim.name is 'adagrad', expected one of 'adamw', 'adam', 'sgd'"),
         ({"data.crop": 0}, "data.crop is 0.0"),
         ({"feature.fmax": 16000.0}, "half the sample rate"),
     ],

@@ -12,6 +12,7 @@ from spaces.space import (
     complete,
     contains,
     corner,
+    corners,
     dimensions,
     fix,
     names,
@@ -85,6 +86,16 @@ def test_every_sample_and_corner_is_contained_and_completes_to_itself():
     for point in [*points(100), *(corner(SPACE, rng) for _ in range(100))]:
         assert contains(SPACE, point)
         assert complete(SPACE, point) == point
+
+
+def test_all_corners_of_some_knobs_are_walked_once_and_the_others_are_at_their_ends():
+    varied = [name for name in names(SPACE) if name.startswith(("model.", "architecture"))]
+    found = list(corners(SPACE, varied, random.Random(0)))
+    kept = [tuple(sorted((k, v) for k, v in point.items() if k in varied)) for point in found]
+    assert len(kept) == len(set(kept))
+    by_chance = (corner(SPACE, random.Random(seed)) for seed in range(500))
+    assert {tuple(sorted((k, v) for k, v in p.items() if k in varied)) for p in by_chance} == set(kept)
+    assert all(contains(SPACE, point) for point in found)
 
 
 def test_corners_reach_every_end_of_every_knob():

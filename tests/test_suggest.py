@@ -7,8 +7,9 @@ from statistics import pstdev
 
 import pytest
 
+from search.check import check
 from search.errors import UsageError
-from search.suggest import Proposer, check
+from search.suggest import Proposer
 from spaces.domains import Categorical, Float, Int
 from spaces.load import load
 from spaces.space import Level, Space, complete, contains, sample

@@ -69,7 +69,7 @@ def add(
 
 def act_check(args: argparse.Namespace, settings: Settings) -> int:
     """Validate a space and say what it costs."""
-    from ..suggest import check
+    from ..check import check
 
     space = _open(args.space)
     check(space)

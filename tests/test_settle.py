@@ -1,0 +1,70 @@
+"""What the search settles for the exam: how many epochs, and a plateau becomes the steps it took."""
+
+import numpy as np
+import pytest
+
+from escmodels.recipe import parse
+from escmodels.schedule import ScheduleConfig, rate
+from search.settle import settled_epochs, settled_values
+
+EPOCHS = 30
+PLATEAU = {
+    "architecture": "mel_cnn",
+    "schedule": "plateau",
+    "schedule.gamma": 0.5,
+    "schedule.warmup": 0.1,
+    "schedule.patience": 3,
+}
+
+
+def rates(drops_after: list[int]) -> list[float]:
+    """Learning rate at the last of 4 steps of each epoch of a plateau that dropped after these epochs."""
+    config = ScheduleConfig(name="plateau", gamma=0.5, warmup=0.1)
+    return [
+        rate(
+            config, (4 * epoch + 3) / (4 * EPOCHS), epochs=EPOCHS, drops=sum(e <= epoch for e in drops_after)
+        )
+        for epoch in range(EPOCHS)
+    ]
+
+
+def test_other_schedules_stay_as_they_are():
+    values = {"schedule": "cosine", "optim.lr": 0.1}
+    assert settled_values(values, [[0.1, 0.05]], 2) == values
+
+
+def test_the_steps_give_the_rates_of_the_plateau_at_every_step():
+    settled = settled_values(PLATEAU, [rates([7, 20]), rates([7, 20]), rates([7, 20])], EPOCHS)
+    config = parse(settled).schedule
+    assert config.name == "step"
+    for step in range(4 * EPOCHS):
+        drops = sum(4 * e <= step for e in (7, 20))
+        wanted = rate(parse(PLATEAU).schedule, step / (4 * EPOCHS), epochs=EPOCHS, drops=drops)
+        assert rate(config, step / (4 * EPOCHS), epochs=EPOCHS) == pytest.approx(wanted), step
+
+
+def test_a_drop_counts_if_half_the_splits_had_it_and_comes_at_their_median():
+    curves = [rates([9]), rates([12]), rates([15, 25]), rates([])]
+    assert settled_values(PLATEAU, curves, EPOCHS)["schedule.at"] == "0.4"
+    assert settled_values(PLATEAU, [rates([]), rates([]), rates([5])], EPOCHS)["schedule"] == "constant"
+    parse(settled_values(PLATEAU, [rates([])], EPOCHS))
+
+
+def test_the_full_length_is_kept_when_the_curve_rises():
+    assert settled_epochs([np.linspace(0.1, 0.9, 20)] * 5, clips=400) == 20
+
+
+def test_a_lucky_early_peak_within_the_noise_is_not_believed():
+    curve = np.full(20, 0.80)
+    curve[7] = 0.84
+    assert settled_epochs([curve] * 5, clips=400) == 20
+
+
+def test_a_clear_early_peak_is_believed():
+    curve = np.concatenate([np.linspace(0.3, 0.9, 10), np.linspace(0.9, 0.5, 10)])
+    assert 9 <= settled_epochs([curve] * 5, clips=400) <= 12
+
+
+def test_one_or_two_epochs_are_enough_for_a_decision():
+    assert settled_epochs([[0.5]], clips=10) == 1
+    assert settled_epochs([[0.5, 0.6]], clips=10) == 2
