@@ -1,20 +1,50 @@
-"""The numeric core: tensors in, tensors out. No paths, no network, no terminal.
+"""The numeric core: tensors in, tensors out. No paths, no network, no terminal (but for pretrained weights).
 
+Sounds
 - `escmodels.clips`: labelled int16 sounds end to end in one array; crops, windows, silence
 - `escmodels.folds`: which clips train, validate and test, and the laws against leakage
-- `escmodels.features`: waveform and log-mel front ends, batched
-- `escmodels.augment`: gain, roll, noise, masks and mixup, random per example
-- `escmodels.mel_cnn`: convolutions on log-mel pictures
-- `escmodels.raw_cnn`: ACDNet, convolutions on the waveform
-- `escmodels.crnn`: convolutions, then an LSTM over time
-- `escmodels.resnet`: image ResNets on log-mel pictures
-- `escmodels.architectures`: the table of these families
-- `escmodels.schedule`: learning rate as a pure function of progress
-- `escmodels.checks`: the two checks every config makes of itself
+
+Features
+- `escmodels.features`: the table of features, and the waveform
+- `escmodels.feature_configs`: what can be chosen about them, and which combinations are impossible
+- `escmodels.spectrograms`: log-mel, gammatone and MFCC, batched, in three stages
+- `escmodels.banks`: mel and gammatone filter banks, and their warping
+- `escmodels.compress`: decibels, logarithm, per-channel energy normalisation
+- `escmodels.stacks`: derivatives, resolutions and thirds of the bands as channels
+
+Augmentation
+- `escmodels.augment`: all of it in its order; every example draws for itself
+- `escmodels.wave_augment`: on the samples, the exact forms of stretch and pitch among them
+- `escmodels.band_augment`: on band power
+- `escmodels.spec_augment`: on the finished feature
+- `escmodels.mixing`: between examples
+- `escmodels.draws`: the random numbers they need
+
+Nets
+- `escmodels.architectures`: the table of families
+- `escmodels.mel_cnn`: convolutions on a spectrogram
+- `escmodels.piczak`: Piczak's net
+- `escmodels.crnn`: convolutions, then a recurrent layer over the frames
+- `escmodels.raw_cnn`: the table of nets on samples
+- `escmodels.raw_layers`: what these are made of
+- `escmodels.acdnet`: ACDNet and AclNet
+- `escmodels.envnet`: EnvNet-v2
+- `escmodels.m_series`: M3 to M18, and a plain stack
+- `escmodels.resnet`: image nets of timm on a spectrogram
+- `escmodels.weights`: pretrained weights, fetched or from a file
+
+Training
 - `escmodels.recipe`: flat values to typed configs and back
+- `escmodels.checks`: the two checks every config makes of itself
+- `escmodels.schedule`: learning rate as a pure function of progress
+- `escmodels.optim`: the optimiser of a recipe, its precision, the averages of the weights
 - `escmodels.chance`: the random streams of a training, from one seed
-- `escmodels.optim`: the optimiser of a recipe, the moving average of the weights
+- `escmodels.resident`: samples of clips on the device
+- `escmodels.inputs`: batches of augmented features; every sound is transformed once, as far as that goes
 - `escmodels.fit`: the training loop, speaks through a callback
+
+Judgement
 - `escmodels.classifier`: waveform to class probabilities; pack and unpack
+- `escmodels.folded`: a net for inference, batch norms folded into convolutions
 - `escmodels.scores`: accuracy, macro F1, intervals, the exam
 """

@@ -104,7 +104,7 @@ class Augment:
 
     @property
     def needs(self) -> str:
-        """The latest stage that may be kept between epochs: "feature", "bands", "amplitude" or "wave".
+        """The latest stage that may be kept between epochs: "feature", "bands", "spectrum" or "wave".
 
         Nothing upstream of it is touched.
         """
@@ -114,16 +114,23 @@ class Augment:
             return "wave" if max(heard, c.gain_db, c.polarity, c.between_class) > 0 else "feature"
         if c.exact and heard > 0:
             return "wave"
-        if max(c.pitch, c.speed, c.freq_jitter) > 0:
-            return "amplitude"
+        if self.warps:
+            return "spectrum"
         return "bands" if max(heard, c.gain_db, c.between_class) > 0 else "feature"
 
     @property
     def on_bands(self) -> bool:
         """Whether anything happens between the wave and the feature."""
         c = self.config
-        fast = 0.0 if c.exact else max(c.noise_p, c.stretch, c.pitch, c.speed)
-        return self.gives == "spectrogram" and max(fast, c.gain_db, c.freq_jitter, c.between_class) > 0
+        fast = 0.0 if c.exact else max(c.noise_p, c.stretch)
+        return self.warps or (self.gives == "spectrogram" and max(fast, c.gain_db, c.between_class) > 0)
+
+    @property
+    def warps(self) -> bool:
+        """Whether every example gets a bank of its own."""
+        c = self.config
+        moved = 0.0 if c.exact else max(c.pitch, c.speed)
+        return self.gives == "spectrogram" and max(moved, c.freq_jitter) > 0
 
     @property
     def listens(self) -> bool:

@@ -3,12 +3,12 @@
 A spectrogram net needs of every clip, from one epoch to the next,
   its feature      if nothing upstream of the feature changes (roll, masks and mixup work on the feature itself),
   its band power   if loudness, noise, time or the place of the crop change,
-  its amplitudes   if the bank changes (pitch, speed, jittered edges),
+  its spectrum     if the bank changes (pitch, speed, jittered edges),
   its samples      if the wave changes (`augment.exact`), or if there is no room for the others.
 It is computed once, together with the statistics of the feature, and kept on the device.
 
-Shape letters: B batch, T samples, N frames of a batch, S frames of all clips, R resolutions, M bands, X bins or
-bands, K classes. Counts of clips have no letter: `rows` index them.
+Shape letters: B batch, T samples, N frames of a batch, S frames of all clips, R resolutions, F FFT bins, M bands,
+X bands or nodes of a thinned spectrum, K classes. Counts of clips have no letter: `rows` index them.
 """
 
 import math
@@ -41,7 +41,7 @@ class Frames:
 
     firsts: Tensor  # int64, the first frame of each clip
     counts: Tensor  # int64, its number of frames
-    values_SRX: Tensor  # float16 amplitudes, or float32 band power
+    values_SRX: Tensor  # thinned power spectra, or band power
     loud_S2: Tensor  # mean square of the samples, plain and A-weighted
 
     def span(self, row_B: Tensor, begin_B: Tensor, frames: int) -> tuple[Tensor, Tensor]:
@@ -66,20 +66,12 @@ class Inputs:
         self.augment = Augment(recipe.augment, model.feature.gives)
         self.reader = reader(train, model.device)
         self.crops = bool(train.longer(self.length).mean() > FEW)
-        self.kept: Tensor | None = None  # features of all clips, or
-        self.frames: Frames | None = None  # what they are made of, or the samples alone
+        self.keeps = "wave"  # the stage that stays between epochs: "feature", "bands", "spectrum" or "wave"
+        self.kept: Tensor | None = None  # the features of all clips
+        self.frames: Frames | None = None  # their bands or spectra
         if isinstance(self.feature, Spectrogram):
             with torch.no_grad():
                 self._prepare(self.feature)
-
-    @property
-    def keeps(self) -> str:
-        """What stays between epochs: "feature", "bands", "amplitude" or "wave"."""
-        if self.kept is not None:
-            return "feature"
-        if self.frames is None:
-            return "wave"
-        return "amplitude" if self.frames.values_SRX.dtype == torch.float16 else "bands"
 
     @torch.no_grad()
     def batch(self, rows: Tensor, target_BK: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,10 +101,9 @@ class Inputs:
             wave_BT, target_BK = self._wave(rows, target_BK)
             if not self.augment.on_bands:
                 return feature(wave_BT), target_BK
-            x_BRNX = feature.amplitude(wave_BT)
-            loud_BN2 = feature.loudness(x_BRNX)
+            x_BRNX, loud_BN2 = self._transform(feature, feature.power(wave_BT))
         warp, factor_B = self.augment.warp(len(rows), self.rng, loud_BN2)
-        band_BRNM = x_BRNX if self.keeps == "bands" else feature.pool(x_BRNX, warp)
+        band_BRNM = x_BRNX if warp is None else feature.warped(x_BRNX, warp)
         if factor_B is not None:
             position_BN = factor_B[:, None] * torch.arange(frames, device=self.device)
             band_BRNM, loud_BN2 = (frames_at(x, position_BN) for x in (band_BRNM, loud_BN2))
@@ -133,17 +124,24 @@ class Inputs:
         if self.crops:
             lengths = np.maximum(lengths, self.train.lengths)
         counts = 1 + lengths // feature.hop
-        stage = self._stage(feature, counts, int(lengths.max()))
+        self.keeps = stage = self._stage(feature, counts, int(lengths.max()))
         order: list[np.ndarray] = []
         parts: list[tuple[Tensor, Tensor]] = []
 
         def bands() -> Iterator[Tensor]:
             for rows, int_BT in self._sounds(lengths):
-                value_BRNX, loud_BN2 = self._transform(feature, waves(int_BT, self.device), stage)
+                wave_BT = waves(int_BT, self.device)
+                if stage == "wave" or not (self.augment.warps or self.augment.listens):
+                    value_BRNX = band_BRNM = feature.band_power(wave_BT)
+                    loud_BN2 = band_BRNM.new_zeros((len(rows), band_BRNM.shape[2], 2))
+                else:
+                    power_BRNF = feature.power(wave_BT)
+                    value_BRNX, loud_BN2 = self._transform(feature, power_BRNF)
+                    band_BRNM = feature.pool(power_BRNF)
                 if stage != "wave":
                     order.append(rows)
                     parts.append((value_BRNX.transpose(1, 2).flatten(0, 1), loud_BN2.flatten(0, 1)))
-                yield feature.pool(value_BRNX) if stage == "amplitude" else value_BRNX
+                yield band_BRNM
 
         sounds = bands()
         feature.fit(sounds)
@@ -171,12 +169,8 @@ class Inputs:
         stage = self.augment.needs
         if stage == "feature" and self.crops:
             stage = "bands"
-        probe = feature.amplitude(torch.zeros(1, feature.config.n_fft, device=self.device))
-        sizes = {
-            "feature": 4 * probe.shape[1] * feature.config.bands,
-            "amplitude": 2 * probe.shape[1] * probe.shape[3],
-        }
-        room = int(counts.sum()) * sizes.get(stage, sizes["feature"]) <= KEEP
+        width = feature.bank.node_G.numel() if stage == "spectrum" else feature.config.bands
+        room = 4 * int(counts.sum()) * len(feature.window_RW) * width <= KEEP
         return stage if room and longest <= LONG * self.train.sample_rate else "wave"
 
     def _sounds(self, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -193,11 +187,7 @@ class Inputs:
                     piece = min(longest, int(length) - begin)
                     yield part, self.reader.take(part, firsts + begin, piece, self.pad)
 
-    def _transform(self, feature: Spectrogram, wave_BT: Tensor, stage: str) -> tuple[Tensor, Tensor]:
-        """Amplitudes (float16) or band power of waves, and the loudness of their frames (zeros if nobody asks)."""
-        if stage != "amplitude" and not self.augment.listens:
-            band_BRNM = feature.band_power(wave_BT)
-            return band_BRNM, band_BRNM.new_zeros((len(band_BRNM), band_BRNM.shape[2], 2))
-        amplitude_BRNF = feature.amplitude(wave_BT)
-        loud_BN2 = feature.loudness(amplitude_BRNF)
-        return (amplitude_BRNF.half() if stage == "amplitude" else feature.pool(amplitude_BRNF)), loud_BN2
+    def _transform(self, feature: Spectrogram, power_BRNF: Tensor) -> tuple[Tensor, Tensor]:
+        """What augmentation begins with, thinned spectra or band power, and the loudness of the frames."""
+        x_BRNX = feature.thin(power_BRNF) if self.augment.warps else feature.pool(power_BRNF)
+        return x_BRNX, feature.loudness(power_BRNF)

@@ -1,6 +1,6 @@
 """Features on short-time spectra: log-mel, MFCC, gammatone.
 
-Shape letters: B batch, T samples, R resolutions (1 or 3), N frames, W samples of a frame, F FFT bins, M bands,
+Shape letters: B batch, T samples, R resolutions (1 or 3), N frames, W samples of a frame, F FFT bins, G nodes, M bands,
 C channels, H rows of the feature.
 
 Conventions: waves are float32 in [-1, 1], mono, at the sample rate the module was made for; frames are centred
@@ -8,10 +8,10 @@ with zeros beyond the ends (librosa's `center=True, pad_mode="constant"`), so an
 Each clip is treated alone: a loud neighbour changes nothing.
 
 A spectrogram is made in three stages, so that a training can keep the latest one that no augmentation changes:
-`amplitude` (the STFT), `pool` (power summed into bands), `finish` (compression, channels, normalisation).
+`power` (of the STFT; `thin` makes it smaller), `pool` or `warped` (summed into bands), `finish` (compression,
+channels, normalisation).
 """
 
-import math
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -87,24 +87,29 @@ class Spectrogram(nn.Module):
         frames = self.frames(wave_BT.shape[1])
         return self._parts(wave_BT, len(self.window_RW) * frames * self.config.n_fft)
 
-    def amplitude(self, wave_BT: Tensor) -> Tensor:
-        """|STFT| [B, R, N, F], float32; float16 is enough to keep it."""
+    def power(self, wave_BT: Tensor) -> Tensor:
+        """|STFT|^2 [B, R, N, F]."""
         last = self.config.n_fft // 2 + 1
-        return torch.cat([self._power(part_BT, 0, last).sqrt_() for part_BT in self._waves(wave_BT)])
+        return torch.cat([self._power(part_BT, 0, last) for part_BT in self._waves(wave_BT)])
 
-    def pool(self, amplitude_BRNF: Tensor, warp: Warp | None = None) -> Tensor:
-        """Band power [B, R, N, M] of an amplitude (float32 or float16), through each example's own bank if warped.
+    def pool(self, power_BRNF: Tensor) -> Tensor:
+        """Band power [B, R, N, M]."""
+        return self.bank(power_BRNF)
+
+    def thin(self, power_BRNF: Tensor) -> Tensor:
+        """Power around the nodes of the bank [B, R, N, G], which is all that `warped` needs of it."""
+        return self.bank.thin(power_BRNF)
+
+    def warped(self, thin_BRNG: Tensor, warp: Warp) -> Tensor:
+        """Band power [B, R, N, M] through each example's own bank.
 
         A sound shifted by the ratio r looks, through the plain bank, as it looks now through the bank warped by r:
         one that has nothing above half the sample rate has nothing above r times that when it is shifted down.
         """
-        if warp is not None:
-            return self.bank.warped(amplitude_BRNF, warp)
-        parts = self._parts(amplitude_BRNF, amplitude_BRNF[0].numel())
-        return torch.cat([self.bank(part_BRNF.float().square()) for part_BRNF in parts])
+        return self.bank.warped(thin_BRNG, warp)
 
     def band_power(self, wave_BT: Tensor) -> Tensor:
-        """`pool(amplitude(wave))` [B, R, N, M] without the square root, and only for bins that the bank sees."""
+        """`pool(power(wave))` [B, R, N, M], only for bins that the bank sees."""
         first, last = self.bank.first, self.bank.last
         return torch.cat(
             [self.bank(self._power(part_BT, first, last), first) for part_BT in self._waves(wave_BT)]
@@ -166,12 +171,12 @@ class Spectrogram(nn.Module):
         """Shape of the feature of one wave of so many samples: [C, H, N]."""
         return self.config.shape(samples)
 
-    def loudness(self, amplitude_BRNF: Tensor) -> Tensor:
+    def loudness(self, power_BRNF: Tensor) -> Tensor:
         """Mean square of the samples under each frame's longest window, plain and A-weighted: [B, N, 2].
 
         The mean over frames of the first estimates `wave.square().mean()`.
         """
-        return amplitude_BRNF[:, -1].float().square() @ self.loud_F2
+        return power_BRNF[:, -1] @ self.loud_F2
 
     def noise(self, colour: str) -> Tensor:
         """Expected band power [R, M] of stationary noise of unit variance, "white", "pink" or "brown".
@@ -198,11 +203,10 @@ class Mfcc(Spectrogram):
 
     def __init__(self, config: MfccConfig, sample_rate: int) -> None:
         super().__init__(config, sample_rate)
-        M, H = config.n_mels, config.n_mfcc
-        angle_MH = (torch.arange(M, dtype=torch.float64)[:, None] + 0.5) * torch.arange(H) * (math.pi / M)
-        dct_MH = angle_MH.cos() * math.sqrt(2 / M)
-        dct_MH[:, 0] /= math.sqrt(2)
-        self.register_buffer("dct_MH", dct_MH.float(), persistent=False)
+        from torchaudio.functional import create_dct  # costs half a second: who builds no MFCC does not pay
+
+        dct_MH = create_dct(config.n_mfcc, config.n_mels, norm="ortho")
+        self.register_buffer("dct_MH", dct_MH, persistent=False)
 
     def compressed(self, band_BRNM: Tensor) -> Tensor:
         """Coefficients [B, R, N, H], before derivatives and normalisation."""

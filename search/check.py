@@ -10,7 +10,7 @@ from .errors import UsageError
 
 TOGETHER = (  # knobs that can contradict each other: all combinations of their ends are tried
     ("architecture", "data.", "feature"),
-    ("architecture", "model."),
+    ("architecture", "data.", "model."),
     ("architecture", "augment."),
     ("optim.", "schedule"),
 )

@@ -59,13 +59,14 @@ def run(config, gives, wave, target, rng, logmel):
     if gives == "waveform":
         x = wave[:, None]
     else:
-        amplitude = logmel.amplitude(wave)
-        warp, factor_B = augment.warp(B, rng, amplitude)
+        power = logmel.power(wave)
+        warp, factor_B = augment.warp(B, rng, power)
         assert factor_B is None or factor_B.max() <= augment.reach
-        bands = logmel.pool(amplitude, warp)
+        assert (warp is not None) is augment.warps
+        bands = logmel.pool(power) if warp is None else logmel.warped(logmel.thin(power), warp)
         if factor_B is not None:
             bands = stretch(bands, factor_B)
-        x, target = augment.bands(bands, logmel.loudness(amplitude), target, rng, logmel)
+        x, target = augment.bands(bands, logmel.loudness(power), target, rng, logmel)
         x = logmel.finish(x)
     return augment.mix(augment.spec(x, rng), target, rng)
 
@@ -119,9 +120,9 @@ STAGES = [  # knob, stage for a spectrogram, the same with `exact`, for a wavefo
     ("roll", "feature", "feature", "feature"),
     ("noise_p", "bands", "wave", "wave"),
     ("stretch", "bands", "wave", "wave"),
-    ("pitch", "amplitude", "wave", "wave"),
-    ("speed", "amplitude", "wave", "wave"),
-    ("freq_jitter", "amplitude", "amplitude", None),
+    ("pitch", "spectrum", "wave", "wave"),
+    ("speed", "spectrum", "wave", "wave"),
+    ("freq_jitter", "spectrum", "spectrum", None),
     ("freq_mask", "feature", "feature", None),
     ("time_mask", "feature", "feature", "feature"),
     ("mixup", "feature", "feature", "feature"),
@@ -143,7 +144,7 @@ def test_what_may_be_kept_is_what_nothing_touches(knob, fast, exact, wave):
                 Augment(settings, gives)
         else:
             assert Augment(settings, gives).needs == stage
-            assert Augment(settings, gives).on_bands == (stage in ("bands", "amplitude"))
+            assert Augment(settings, gives).on_bands == (stage in ("bands", "spectrum"))
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -154,11 +154,9 @@ def test_noisy_bands_look_like_the_bands_of_a_noisy_wave(config, colour):
     wave = (tone + 0.02 * torch.randn(16, 4 * RATE, generator=generator())).contiguous()
     rng, twin = generator(1), generator(1)
     slow = feature.band_power(wave_augment.noise(wave, rng, 1.0, 0.0, colour, RATE))
-    amplitude = feature.amplitude(wave)
-    loud = feature.loudness(amplitude)
-    fast = noise(
-        feature.pool(amplitude), loud, twin, 1.0, 0.0, feature.noise(colour)[None], feature.freedom_RM
-    )
+    power = feature.power(wave)
+    loud = feature.loudness(power)
+    fast = noise(feature.pool(power), loud, twin, 1.0, 0.0, feature.noise(colour)[None], feature.freedom_RM)
     fast_db, slow_db = (10 * x[:, 0, 2:-2].log10() for x in (fast, slow))
     torch.testing.assert_close(fast_db.mean(dim=(0, 1)), slow_db.mean(dim=(0, 1)), rtol=0, atol=1.0)
     torch.testing.assert_close(

@@ -100,10 +100,19 @@ def test_a_tone_at_the_centre_of_a_band_lights_that_band(bank):
 
 @pytest.mark.parametrize("bank", BANKS)
 def test_a_warp_by_nothing_is_the_plain_bank(bank):
-    bank = bank(64, 50.0, 8000.0, N_FFT, RATE)
-    amplitude = torch.rand(3, 2, 5, N_FFT // 2 + 1, generator=torch.Generator().manual_seed(0))
-    plain = bank(amplitude.square())
-    torch.testing.assert_close(bank.warped(amplitude, warp(size=3)), plain, rtol=1e-4, atol=1e-7)
+    """Through the nodes: exactly where each bin is one, and on the mean of noise; a tone loses 0.6 dB at most."""
+    fine, wide = bank(64, 50.0, 8000.0, 128, RATE), bank(40, 50.0, 8000.0, N_FFT, RATE)
+    power = torch.rand(3, 2, 5, 65, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(fine.warped(fine.thin(power), warp(size=3)), fine(power), rtol=1e-4, atol=1e-7)
+    assert len(wide.node_G) < 0.5 * len(wide.freq_F)
+    flat = torch.ones(3, 1, 1, N_FFT // 2 + 1)
+    torch.testing.assert_close(wide.warped(wide.thin(flat), warp(size=3)), wide(flat), rtol=0.02, atol=0.0)
+    tones = torch.eye(N_FFT // 2 + 1)[:, None, None]
+    decibels = (
+        10 * (wide.warped(wide.thin(tones), warp(size=len(tones))).amax(3) / wide(tones).amax(3)).log10()
+    )
+    heard = wide(tones).amax(3) > 0.2 * wide(tones).amax()
+    assert -0.65 < decibels[heard].min() and decibels[heard].max() < 0.2
 
 
 @pytest.mark.parametrize("bank", BANKS)
@@ -112,18 +121,18 @@ def test_a_tone_through_a_warped_bank_is_the_shifted_tone_through_the_plain_one(
     """A long FFT, so that the lobe of the window, which no warp moves, is narrow."""
     bank, ratio = bank(48, 60.0, 10000.0, 8192, RATE), 2 ** (semitones / 12)
     for hertz in (700.0, 1500.0, 4000.0):
-        warped = bank.warped(line(hertz, bank), warp(ratio))[0, 0, 0]
+        warped = bank.warped(bank.thin(line(hertz, bank).square()), warp(ratio))[0, 0, 0]
         shifted = bank(line(hertz * ratio, bank).square())[0, 0, 0]
-        torch.testing.assert_close(warped, shifted, rtol=0.05, atol=0.02 * shifted.max().item())
+        torch.testing.assert_close(warped, shifted, rtol=0.1, atol=0.05 * shifted.max().item())
 
 
 @pytest.mark.parametrize("bank", BANKS)
 def test_each_example_has_its_own_bank(bank):
     bank = bank(40, 50.0, 8000.0, N_FFT, RATE)
-    amplitude = torch.rand(3, 1, 4, N_FFT // 2 + 1, generator=torch.Generator().manual_seed(0))
+    thin = bank.thin(torch.rand(3, 1, 4, N_FFT // 2 + 1, generator=torch.Generator().manual_seed(0)))
     chosen = [(0.9, 0.0, 0.0), (1.3, 8.0, -500.0), (1.0, 0.0, -1500.0)]
-    together = bank.warped(amplitude, Warp(*torch.tensor(chosen).T))
-    alone = torch.cat([bank.warped(amplitude[i : i + 1], warp(*chosen[i])) for i in range(3)])
+    together = bank.warped(thin, Warp(*torch.tensor(chosen).T))
+    alone = torch.cat([bank.warped(thin[i : i + 1], warp(*chosen[i])) for i in range(3)])
     torch.testing.assert_close(together, alone)
 
 

@@ -17,7 +17,7 @@ ROWS = torch.tensor([3, 0, 7, 7, 11])
 STAGES = {
     "feature": {},
     "bands": {"augment__gain_db": 6.0},
-    "amplitude": {"augment__pitch": 2.0},
+    "spectrum": {"augment__pitch": 2.0},
     "wave": {"augment__pitch": 2.0, "augment__exact": True},
 }
 
@@ -57,7 +57,12 @@ def test_the_latest_stage_that_no_augmentation_changes_is_kept(stage):
             "augment__freq_mask": 0.2,
             "augment__roll": 1.0,
         },
-        {"feature": "gammatone", "feature__fmin": 100.0, "feature__compression": "pcen", "augment__pitch": 2.0},
+        {
+            "feature": "gammatone",
+            "feature__fmin": 100.0,
+            "feature__compression": "pcen",
+            "augment__pitch": 2.0,
+        },
         {"feature__deltas": 2, "augment__mixup": 0.3, "augment__gain_db": 3.0},
     ],
     ids=lambda changes: "+".join(changes) or "none",
@@ -69,7 +74,7 @@ def test_what_is_kept_gives_the_batches_that_the_waves_give(changes, monkeypatch
     anew = make(base=base, **changes)
     assert kept.keeps != "wave" and anew.keeps == "wave"
     for (x, target), (y, wanted) in [(batch(kept), batch(anew)), (batch(kept), batch(anew))]:
-        torch.testing.assert_close(x, y, rtol=1e-2, atol=2e-2)  # amplitudes are kept in float16
+        torch.testing.assert_close(x, y, rtol=1e-2, atol=2e-2)
         torch.testing.assert_close(target, wanted)
 
 
@@ -77,10 +82,11 @@ def test_an_augmentation_of_almost_nothing_gives_the_plain_feature():
     plain, _ = batch(make())
     for knob in ("gain_db", "stretch", "pitch", "speed", "freq_jitter"):
         almost, _ = batch(make(**{f"augment__{knob}": 1e-6}))
-        torch.testing.assert_close(almost, plain, rtol=1e-2, atol=1e-2, msg=knob)
+        slack = 0.1 if knob in ("pitch", "speed", "freq_jitter") else 0.01  # nodes of the bank stand for bins
+        torch.testing.assert_close(almost, plain, rtol=slack, atol=slack, msg=knob)
 
 
-@pytest.mark.parametrize("stage", ["feature", "bands", "amplitude"])
+@pytest.mark.parametrize("stage", ["feature", "bands", "spectrum"])
 def test_a_random_crop_of_what_is_kept_is_the_feature_of_a_crop_of_the_wave(stage):
     """But for the frames at its ends, which hear what is beside the crop."""
     tiny = {knob: value if value is True else 1e-9 for knob, value in STAGES[stage].items()}

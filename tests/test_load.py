@@ -177,12 +177,12 @@ def test_shipped_spaces_are_found_by_name_from_anywhere(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_every_shipped_space_holds_all_four_families_and_starts_with_a_point_of_each(name):
+def test_every_shipped_space_holds_all_five_families_and_starts_with_a_point_of_each(name):
     import random
 
     space = load(name)
-    families = {"mel_cnn", "raw_cnn", "crnn", "resnet"}
+    families = {"mel_cnn", "raw_cnn", "crnn", "resnet", "piczak"}
     assert {sample(space, random.Random(seed))["architecture"] for seed in range(60)} == families
-    assert {default["architecture"] for default in space.defaults[:4]} == families
+    assert {default["architecture"] for default in space.defaults[:5]} == families
     assert space.defaults[0]["architecture"] == "mel_cnn"
     assert names(space) and space.about

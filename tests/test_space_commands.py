@@ -14,13 +14,15 @@ from spaces.space import complete, contains, names
 def test_check_tells_size_dimensions_and_families(capsys):
     assert main(["space", "check", "esc10", "--no-timing"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("ok: ") and "continuous" in text and "mel_cnn, crnn, resnet, raw_cnn" in text
+    assert (
+        text.startswith("ok: ") and "continuous" in text and "mel_cnn, crnn, resnet, raw_cnn, piczak" in text
+    )
 
 
 def test_check_times_each_family_without_fetching_weights(capsys):
     assert main(["space", "check", "smoke", "--json"]) == 0
     cost = json.loads(capsys.readouterr().out)["cost"]
-    assert cost["seconds_per_epoch"].keys() == {"mel_cnn", "raw_cnn", "crnn", "resnet"}
+    assert cost["seconds_per_epoch"].keys() == {"mel_cnn", "raw_cnn", "crnn", "resnet", "piczak"}
     assert all(seconds > 0 for seconds in cost["seconds_per_epoch"].values())
     assert all(count > 0 for count in cost["parameters"].values()) and cost["hours"] >= 0
 

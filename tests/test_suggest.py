@@ -1,4 +1,4 @@
-"""Laws of the proposer, and of the check of a space against what recipes know."""
+"""Laws of the proposer."""
 
 import math
 import random
@@ -7,11 +7,9 @@ from statistics import pstdev
 
 import pytest
 
-from search.check import check
-from search.errors import UsageError
 from search.suggest import Proposer
 from spaces.domains import Categorical, Float, Int
-from spaces.load import load
+from spaces.load import load, shipped
 from spaces.space import Level, Space, complete, contains, sample
 
 SPACE = Space(
@@ -182,15 +180,7 @@ def test_nothing_of_optuna_reaches_the_terminal(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-# check
-
-
-@pytest.mark.parametrize("name", ["smoke", "demo", "esc10", "esc50"])
-def test_every_shipped_space_is_recipes_to_its_corners(name):
-    check(load(name))
-
-
-@pytest.mark.parametrize("name", ["smoke", "demo", "esc10", "esc50"])
+@pytest.mark.parametrize("name", shipped())
 def test_proposals_of_shipped_spaces_parse(name):
     from escmodels.recipe import parse
 
@@ -202,75 +192,3 @@ def test_proposals_of_shipped_spaces_parse(name):
         parse(values)
         proposer.tell(proposal, "complete", random.Random(number).random(), {})
     assert all(parse(sample(space, random.Random(seed))) for seed in range(50))
-
-
-def refusal(tmp_path, text):
-    path = tmp_path / "toy.yaml"
-    path.write_text(text)
-    with pytest.raises(UsageError) as caught:
-        check(load(path))
-    assert caught.value.code == 2 and "\n" not in str(caught.value)
-    assert str(caught.value).startswith(f"{path}:")
-    return str(caught.value)[len(str(path)) + 1 :]
-
-
-ARMS = """\
-epochs: 3
-knobs:
-  architecture:
-    type: categorical
-    choices:
-      mel_cnn:
-        model.width: 8
-        {mel}
-      raw_cnn:
-        model.width: 0.5
-        {raw}
-"""
-
-
-@pytest.mark.parametrize(
-    ("mel", "raw", "said"),
-    [
-        ("model.wdith: 3", "", "8: unknown knob 'model.wdith'; the nearest known is 'model.width'"),
-        (
-            "",
-            "model.blocks: 3",
-            "11: a point of the space is no recipe: architecture 'raw_cnn' has no knob 'model.bl",
-        ),
-        ("model.blocks: 99", "", "8: a point of the space is no recipe: model.blocks is 99"),
-        (
-            "",
-            "feature: logmel",
-            "11: a point of the space is no recipe: architecture 'raw_cnn' takes a waveform",
-        ),
-        (
-            "feature.n_mels: {type: int, low: 40, high: 400}",
-            "",
-            "8: a point .* feature.n_mels is 400, too many",
-        ),
-        ("optim.name: true", "", "8: a point .* optim.name is True .bool., expected a text"),
-    ],
-)
-def test_what_no_recipe_knows_is_refused_with_its_line(mel, raw, said, tmp_path):
-    import re
-
-    sentence = refusal(tmp_path, ARMS.format(mel=mel, raw=raw))
-    line = said.partition(":")[0]
-    if "takes a waveform" in said:  # two choices that do not fit: either line is right
-        line = sentence.partition(":")[0]
-        assert line in ("3", "11")
-    assert re.match(line + said[said.index(":") :], sentence), sentence
-
-
-def test_a_default_that_is_no_recipe_is_refused_with_its_own_line(tmp_path):
-    text = """\
-epochs: 3
-knobs:
-  optim.batch: {type: categorical, choices: [16, 1]}
-  model.width: {type: int, low: 4, high: 8}
-defaults:
-  - {optim.batch: 16}
-  - {optim.batch: 1}
-"""
-    assert refusal(tmp_path, text).startswith("7: default is no recipe: optim.batch is 1")

@@ -178,7 +178,8 @@ def _cost(space: Space, family: str) -> Cost:
     from escmodels.fit import fit
     from escmodels.recipe import parse
 
-    values = {**_first(space, family), "optim.batch": TIMED}
+    point = {name: value for name, value in _first(space, family).items() if not name.startswith("schedule")}
+    values = {**point, "optim.batch": TIMED, "optim.accumulate": 1}  # a schedule costs nothing, and may want clips
     if family == "resnet":
         values["model.weights"] = "none"  # the same work, and nothing to fetch
     recipe = parse(values)
