@@ -11,7 +11,7 @@ help:
 	@echo "make demo    the whole path on the synthetic set: search, exam, promoted model (minutes)"
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff and mypy"
-	@echo "make bench   speed against the usual way, and what the fingerprint finds: docs/benchmarks.md, protocol.md"
+	@echo "make bench   speed against the usual way, and what the fingerprint finds: docs/*.md"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 
 demo: $(READY)

@@ -60,7 +60,7 @@ def step(augmented: bool) -> Row:
     config = (
         AugmentConfig(roll=1.0, freq_mask=0.1, time_mask=0.1, mixup=0.2) if augmented else AugmentConfig()
     )
-    augment, rng = Augment(config), torch.Generator().manual_seed(0)
+    augment, rng = Augment(config, "spectrogram"), torch.Generator().manual_seed(0)
     kept = torch.randn(64, 1, 64, 216)
     rows, target = torch.arange(16), torch.eye(10)[torch.arange(16) % 10]
 

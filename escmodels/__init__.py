@@ -9,6 +9,7 @@ Features
 - `escmodels.feature_configs`: what can be chosen about them, and which combinations are impossible
 - `escmodels.spectrograms`: log-mel, gammatone and MFCC, batched, in three stages
 - `escmodels.banks`: mel and gammatone filter banks, and their warping
+- `escmodels.sparse`: products with matrices that are mostly zeros
 - `escmodels.compress`: decibels, logarithm, per-channel energy normalisation
 - `escmodels.stacks`: derivatives, resolutions and thirds of the bands as channels
 
@@ -40,6 +41,7 @@ Training
 - `escmodels.optim`: the optimiser of a recipe, its precision, the averages of the weights
 - `escmodels.chance`: the random streams of a training, from one seed
 - `escmodels.resident`: samples of clips on the device
+- `escmodels.frames`: what a training keeps of spectrograms
 - `escmodels.inputs`: batches of augmented features; every sound is transformed once, as far as that goes
 - `escmodels.fit`: the training loop, speaks through a callback
 

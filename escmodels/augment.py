@@ -39,7 +39,7 @@ class AugmentConfig:
     pitch: float = 0.0  # pitch at the same tempo, uniform in +- this many semitones
     speed: float = 0.0  # tempo and pitch together, by (1 + this)^U(-1, 1)
     exact: bool = (
-        False  # stretch, pitch, speed and noise on the wave (phase vocoder) instead of on the spectrogram
+        False  # stretch, pitch, speed, noise and between_class on the wave instead of on the spectrogram
     )
     freq_jitter: float = (
         0.0  # Hz; the upper edge of the bank falls by up to this, the lower one rises by 1/200 of it
@@ -109,21 +109,21 @@ class Augment:
         Nothing upstream of it is touched.
         """
         c, spectrogram = self.config, self.gives == "spectrogram"
-        heard = max(c.noise_p, c.stretch, c.pitch, c.speed)  # moved to the wave by `exact`
+        heard = max(c.noise_p, c.stretch, c.pitch, c.speed, c.between_class)  # moved to the wave by `exact`
         if not spectrogram:
-            return "wave" if max(heard, c.gain_db, c.polarity, c.between_class) > 0 else "feature"
+            return "wave" if max(heard, c.gain_db, c.polarity) > 0 else "feature"
         if c.exact and heard > 0:
             return "wave"
         if self.warps:
             return "spectrum"
-        return "bands" if max(heard, c.gain_db, c.between_class) > 0 else "feature"
+        return "bands" if max(heard, c.gain_db) > 0 else "feature"
 
     @property
     def on_bands(self) -> bool:
         """Whether anything happens between the wave and the feature."""
         c = self.config
-        fast = 0.0 if c.exact else max(c.noise_p, c.stretch)
-        return self.warps or (self.gives == "spectrogram" and max(fast, c.gain_db, c.between_class) > 0)
+        fast = 0.0 if c.exact else max(c.noise_p, c.stretch, c.between_class)
+        return self.warps or (self.gives == "spectrogram" and max(fast, c.gain_db) > 0)
 
     @property
     def warps(self) -> bool:
@@ -136,7 +136,7 @@ class Augment:
     def listens(self) -> bool:
         """Whether `bands` uses the loudness."""
         c = self.config
-        return self.gives == "spectrogram" and (c.between_class > 0 or (c.noise_p > 0 and not c.exact))
+        return self.gives == "spectrogram" and not c.exact and max(c.between_class, c.noise_p) > 0
 
     @property
     def reach(self) -> float:
@@ -153,8 +153,9 @@ class Augment:
             wave_BT = wave_augment.exact(wave_BT, rng, c.stretch, c.pitch, c.speed, sample_rate)
         elif self.gives == "waveform":
             wave_BT = wave_augment.speed(wave_BT, rng, c.speed)
-        if self.gives == "waveform":
+        if c.exact or self.gives == "waveform":
             wave_BT, target_BK = mixing.between_waves(wave_BT, target_BK, rng, c.between_class, sample_rate)
+        if self.gives == "waveform":
             wave_BT = wave_augment.gain(wave_augment.polarity(wave_BT, rng, c.polarity), rng, c.gain_db)
         if c.exact or self.gives == "waveform":
             wave_BT = wave_augment.noise(wave_BT, rng, c.noise_p, c.noise_snr_db, c.noise_colour, sample_rate)
@@ -189,9 +190,10 @@ class Augment:
         `loud_BN2`: mean square of the samples of each frame, plain and A-weighted.
         """
         c = self.config
-        band_BRNM, loud_BN2, target_BK = mixing.between_bands(
-            band_BRNM, loud_BN2, target_BK, rng, c.between_class
-        )
+        if not c.exact:
+            band_BRNM, loud_BN2, target_BK = mixing.between_bands(
+                band_BRNM, loud_BN2, target_BK, rng, c.between_class
+            )
         if c.noise_p > 0.0 and not c.exact:
             colours = tuple(COLOURS) if c.noise_colour == "any" else (c.noise_colour,)
             noise_CRM = torch.stack([feature.noise(colour) for colour in colours])

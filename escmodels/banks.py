@@ -7,6 +7,7 @@ level in all bands, of both kinds of bank.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -191,6 +192,7 @@ def a_weight(hertz: Tensor) -> Tensor:
     return (amplitude.square() * 10**0.2).to(hertz)  # 2.00 dB bring 1 kHz to 0 dB
 
 
+@cache
 def check_mel(n_mels: int, fmin: float, fmax: float, n_fft: int, sample_rate: int) -> None:
     """Refuse so many bands that one of them holds no FFT bin, naming the first such band."""
     ends = torch.tensor([[fmin], [fmax]], dtype=torch.float64)

@@ -21,8 +21,9 @@ from .features import Feature
 from .features import build as build_feature
 from .folded import folded
 from .recipe import Recipe, flatten, parse
+from .resident import reader
 
-FORMAT = 1  # of the packed folder; raise it when older code could not read it
+FORMAT = 2  # of the packed folder; raise it when older code could not read it
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 
 
@@ -53,7 +54,7 @@ class Views:
                 f"clips at {clips.sample_rate} Hz, the recipe wants {recipe.data.sample_rate} Hz"
             )
         self.clips, self.recipe, self.feature, self.device, self.batch = clips, recipe, feature, device, batch
-        self.length = recipe.data.crop_samples
+        self.length, self.reader = recipe.data.crop_samples, reader(clips, device)
         self.rows, self.begins = clips.windows(
             self.length, hop=max(1, self.length // 2), least=recipe.data.views
         )
@@ -62,7 +63,7 @@ class Views:
         for at in range(0, len(self.rows), self.batch):
             part = slice(at, at + self.batch)
             pad = self.recipe.data.pad
-            int_BT = self.clips.take(self.rows[part], self.begins[part], self.length, pad)
+            int_BT = self.reader.take(self.rows[part], self.begins[part], self.length, pad)
             with torch.inference_mode():
                 x = self.feature(waves(int_BT, self.device))
             yield x

@@ -95,7 +95,7 @@ def fit(
         if judge is not None:
             probabilities = judge.probabilities(trainer.result)
             valid_loss, valid_accuracy = judge.scores(probabilities)
-            if trainer.plateau:
+            if trainer.plateau and epoch / epochs >= recipe.schedule.warmup:  # a rate that rises cannot stall
                 trainer.plateau.observe(valid_loss)
         if not math.isfinite(train_loss) or not math.isfinite(valid_loss or 0.0):
             raise Diverged(epoch)

@@ -13,7 +13,6 @@ X bands or nodes of a thinned spectrum, K classes. Counts of clips have no lette
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,36 +23,16 @@ from .band_augment import frames_at
 from .chance import Chance
 from .classifier import Classifier, waves
 from .clips import ClipSet
+from .frames import Frames
 from .resident import reader
 from .spectrograms import Spectrogram
 
 PART = 32 * 5 * 44_100  # samples that are transformed at once when something is computed to be kept
-KEEP = 2 << 30  # bytes that one fit may keep
+KEEP = 1 << 30  # bytes that one fit may keep
 FEW = (
     0.05  # if no more clips than this share are longer than the crop, they too get one crop for the whole fit
 )
 LONG = 60.0  # seconds: of longer clips nothing but the samples is kept
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Frames of all clips, end to end."""
-
-    firsts: Tensor  # int64, the first frame of each clip
-    counts: Tensor  # int64, its number of frames
-    values_SRX: Tensor  # thinned power spectra, or band power
-    loud_S2: Tensor  # mean square of the samples, plain and A-weighted
-
-    def span(self, row_B: Tensor, begin_B: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-        """So many frames of each row from `begin_B` on: [B, R, N, X] and [B, N, 2].
-
-        A clip that ends before is read on from its start.
-        """
-        place_BN = begin_B[:, None] + torch.arange(frames, device=begin_B.device)
-        place_BN = self.firsts[row_B][:, None] + place_BN % self.counts[row_B][:, None]
-        place, shape = place_BN.flatten(), place_BN.shape
-        values_BNRX = torch.unflatten(self.values_SRX.index_select(0, place), 0, shape)
-        return values_BNRX.transpose(1, 2), torch.unflatten(self.loud_S2.index_select(0, place), 0, shape)
 
 
 class Inputs:
@@ -66,6 +45,7 @@ class Inputs:
         self.augment = Augment(recipe.augment, model.feature.gives)
         self.reader = reader(train, model.device)
         self.crops = bool(train.longer(self.length).mean() > FEW)
+        self.reads = self.length  # samples of a crop
         self.keeps = "wave"  # the stage that stays between epochs: "feature", "bands", "spectrum" or "wave"
         self.kept: Tensor | None = None  # the features of all clips
         self.frames: Frames | None = None  # their bands or spectra
@@ -87,16 +67,15 @@ class Inputs:
 
     def _wave(self, rows: Tensor, target_BK: Tensor) -> tuple[Tensor, Tensor]:
         """float32 crops [B, T] and what augmentation makes of them."""
-        int_BT = self.reader.take(rows.numpy(), self._begins(rows.numpy()), self.length, self.pad)
+        int_BT = self.reader.take(rows.numpy(), self._begins(rows.numpy()), self.reads, self.pad)
         return self.augment.wave(waves(int_BT, self.device), target_BK, self.rng, self.train.sample_rate)
 
     def _spectrogram(self, feature: Spectrogram, rows: Tensor, target_BK: Tensor) -> tuple[Tensor, Tensor]:
         """Finished features of a batch from what is kept of its clips."""
-        frames = feature.frames(self.length)
         if self.frames is not None:
             begins = torch.from_numpy(self._begins(rows.numpy()) // feature.hop)
             begin_B, row_B = (i.to(self.device, non_blocking=True) for i in (begins, rows))
-            x_BRNX, loud_BN2 = self.frames.span(row_B, begin_B, self.span)
+            x_BRNX, loud_BN2 = self.frames.span(row_B, begin_B, feature.frames(self.reads))
         else:
             wave_BT, target_BK = self._wave(rows, target_BK)
             if not self.augment.on_bands:
@@ -105,7 +84,7 @@ class Inputs:
         warp, factor_B = self.augment.warp(len(rows), self.rng, loud_BN2)
         band_BRNM = x_BRNX if warp is None else feature.warped(x_BRNX, warp)
         if factor_B is not None:
-            position_BN = factor_B[:, None] * torch.arange(frames, device=self.device)
+            position_BN = factor_B[:, None] * torch.arange(feature.frames(self.length), device=self.device)
             band_BRNM, loud_BN2 = (frames_at(x, position_BN) for x in (band_BRNM, loud_BN2))
         band_BRNM, target_BK = self.augment.bands(band_BRNM, loud_BN2, target_BK, self.rng, feature)
         return feature.finish(band_BRNM), target_BK
@@ -113,79 +92,82 @@ class Inputs:
     def _begins(self, rows: np.ndarray) -> np.ndarray:
         """First samples of the crops: at random where clips are longer than the crop, else from the middle."""
         if self.crops:
-            return self.train.random_begins(rows, self.length, self.order)
+            begins = self.train.random_begins(rows, self.length, self.order)
+            last = np.maximum(
+                self.train.lengths[rows] - self.reads, 0
+            )  # what is read for a faster clip is in it
+            return np.minimum(begins, last) if self.reads > self.length else begins
         if self.frames is not None:
             return np.zeros(len(rows), np.int64)  # the crop alone was kept
         return self.train.centre_begins(rows, self.length)
 
     def _prepare(self, feature: Spectrogram) -> None:
-        """Transform all sounds once: fit the statistics, and keep what there is room for."""
+        """Fit the statistics, and keep what there is room for."""
         lengths = np.full(len(self.train), self.length)
         if self.crops:
             lengths = np.maximum(lengths, self.train.lengths)
+            if self.augment.reach > 1.0:  # a faster clip takes more of the recording
+                self.reads = math.ceil(feature.frames(self.length) * self.augment.reach) * feature.hop
         counts = 1 + lengths // feature.hop
-        self.keeps = stage = self._stage(feature, counts, int(lengths.max()))
-        order: list[np.ndarray] = []
-        parts: list[tuple[Tensor, Tensor]] = []
-
-        def bands() -> Iterator[Tensor]:
-            for rows, int_BT in self._sounds(lengths):
-                wave_BT = waves(int_BT, self.device)
-                if stage == "wave" or not (self.augment.warps or self.augment.listens):
-                    value_BRNX = band_BRNM = feature.band_power(wave_BT)
-                    loud_BN2 = band_BRNM.new_zeros((len(rows), band_BRNM.shape[2], 2))
-                else:
-                    power_BRNF = feature.power(wave_BT)
-                    value_BRNX, loud_BN2 = self._transform(feature, power_BRNF)
-                    band_BRNM = feature.pool(power_BRNF)
-                if stage != "wave":
-                    order.append(rows)
-                    parts.append((value_BRNX.transpose(1, 2).flatten(0, 1), loud_BN2.flatten(0, 1)))
-                yield band_BRNM
-
-        sounds = bands()
-        feature.fit(sounds)
-        if stage == "wave":
+        self.keeps = self._stage(feature, counts, int(lengths.max()))
+        if self.keeps == "wave":
+            feature.fit(self._windows(feature))
             return
-        for _ in sounds:  # a feature without statistics has looked at none of them
-            pass
-        values_SRX = torch.cat([values for values, _ in parts])
-        if stage == "feature":  # one length, and so one order
-            bands_BRNM = torch.unflatten(values_SRX, 0, (len(self.train), -1)).transpose(1, 2)
-            self.kept = torch.cat([feature.finish(part) for part in torch.split(bands_BRNM, 32)])
-            return
-        row_order = np.concatenate(order)
-        firsts = np.empty_like(counts)
-        firsts[row_order] = np.cumsum(counts[row_order]) - counts[row_order]
-        loud_S2 = torch.cat([loud for _, loud in parts])
-        first, count = (torch.from_numpy(index).to(self.device) for index in (firsts, counts))
-        self.frames = Frames(first, count, values_SRX, loud_S2)
-        self.span = feature.frames(self.length)
-        if self.crops and self.augment.reach > 1.0:  # a faster clip takes more of the recording
-            self.span = min(math.ceil(self.span * self.augment.reach) + 1, int(counts.min()))
+        width = feature.bank.node_G.numel() if self.keeps == "spectrum" else feature.config.bands
+        frames = Frames(counts, len(feature.window_RW), width, self.device)
+        if self.crops:  # what is kept holds the silence too, which neither crops nor evaluation hear
+            feature.fit(self._windows(feature))
+            for _ in self._fill(feature, frames, lengths):
+                pass
+        else:
+            parts = self._fill(feature, frames, lengths)
+            feature.fit(parts)
+            for _ in parts:  # a feature without statistics has looked at none of them
+                pass
+        if self.keeps == "feature":
+            self.kept = torch.empty(len(self.train), *feature.shape(self.length), device=self.device)
+            for rows in torch.split(torch.arange(len(self.train), device=self.device), 32):
+                bands_BRNM, _ = frames.span(rows, torch.zeros_like(rows), feature.frames(self.length))
+                self.kept[rows] = feature.finish(bands_BRNM)
+        else:
+            self.frames = frames
 
     def _stage(self, feature: Spectrogram, counts: np.ndarray, longest: int) -> str:
-        """What to keep: what augmentation allows, if there is room for it."""
+        """What to keep: what augmentation allows, if there is room for it (and for what it is made of)."""
         stage = self.augment.needs
         if stage == "feature" and self.crops:
             stage = "bands"
         width = feature.bank.node_G.numel() if stage == "spectrum" else feature.config.bands
-        room = 4 * int(counts.sum()) * len(feature.window_RW) * width <= KEEP
-        return stage if room and longest <= LONG * self.train.sample_rate else "wave"
+        numbers = int(counts.sum()) * len(feature.window_RW) * width
+        if stage == "feature":
+            numbers += len(counts) * math.prod(feature.shape(self.length))
+        fits = 4 * numbers <= KEEP and longest <= LONG * self.train.sample_rate
+        return stage if fits else "wave"
 
-    def _sounds(self, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Rows and int16 samples [B, T] of all clips, those of one length together; of long ones, pieces."""
-        longest = round(LONG * self.train.sample_rate)
+    def _windows(self, feature: Spectrogram) -> Iterator[Tensor]:
+        """Band power of all training sound once, without silent windows."""
+        rows, begins = self.train.windows(self.length, hop=self.length)
+        for part in np.array_split(np.arange(len(rows)), -(-len(rows) * self.length // PART)):
+            int_BT = self.reader.take(rows[part], begins[part], self.length, self.pad)
+            yield feature.band_power(waves(int_BT, self.device))
+
+    def _fill(self, feature: Spectrogram, frames: Frames, lengths: np.ndarray) -> Iterator[Tensor]:
+        """Transform all clips, those of one length together, and write them into `frames`; yields their band power."""
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
-            size = max(1, PART // int(min(length, longest)))
-            for part in (rows[at : at + size] for at in range(0, len(rows), size)):
-                firsts = (
+            for part in np.array_split(rows, -(-len(rows) * int(length) // PART)):
+                begins = (
                     np.zeros(len(part), np.int64) if self.crops else self.train.centre_begins(part, length)
                 )
-                for begin in range(0, int(length), longest):
-                    piece = min(longest, int(length) - begin)
-                    yield part, self.reader.take(part, firsts + begin, piece, self.pad)
+                wave_BT = waves(self.reader.take(part, begins, int(length), self.pad), self.device)
+                if self.augment.warps or self.augment.listens:
+                    power_BRNF = feature.power(wave_BT)
+                    frames.write(part, *self._transform(feature, power_BRNF))
+                    yield feature.pool(power_BRNF)
+                else:
+                    band_BRNM = feature.band_power(wave_BT)
+                    frames.write(part, band_BRNM)
+                    yield band_BRNM
 
     def _transform(self, feature: Spectrogram, power_BRNF: Tensor) -> tuple[Tensor, Tensor]:
         """What augmentation begins with, thinned spectra or band power, and the loudness of the frames."""

@@ -31,7 +31,9 @@ class OptimConfig:
     accumulate: int = (
         1  # parts that a batch is computed in, one after the other: for batches beyond the memory
     )
-    precision: str = "auto"  # float32, bfloat16 (autocast), auto: bfloat16 where a CUDA device computes in it
+    precision: str = (
+        "float32"  # or bfloat16 (autocast); nothing chooses for you, so that a recipe says it all
+    )
     compile: str = (
         "none"  # none, default or graphs (CUDA graphs): torch.compile, which takes a minute at first
     )
@@ -47,7 +49,7 @@ class OptimConfig:
         within("optim.swa", self.swa, 0.0, 0.9)
         within("optim.clip_norm", self.clip_norm, 0.0, 1e6)
         within("optim.accumulate", self.accumulate, 1, 64)
-        one_of("optim.precision", self.precision, ("auto", "float32", "bfloat16"))
+        one_of("optim.precision", self.precision, ("float32", "bfloat16"))
         one_of("optim.compile", self.compile, ("none", "default", "graphs"))
         if self.name != "sgd" and self.momentum != MOMENTUM:
             raise ValueError(
@@ -58,6 +60,11 @@ class OptimConfig:
             raise ValueError(
                 f"optim.ema is {self.ema} and optim.swa is {self.swa}, expected one average of the weights: set one "
                 "of the two to 0"
+            )
+        if self.compile == "graphs" and self.accumulate > 1:
+            raise ValueError(
+                f"optim.accumulate is {self.accumulate}, expected 1 with optim.compile: graphs, which would write the "
+                "next part's gradients over the last one's"
             )
         if self.batch < 2 * self.accumulate:
             raise ValueError(
@@ -117,11 +124,10 @@ def set_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
 def autocast(config: OptimConfig, device: torch.device) -> AbstractContextManager[None]:
     """The context of the forward pass: bfloat16 where the recipe wants it, or as it is.
 
-    bfloat16 has float32's range, so no loss is scaled. On a CPU without bfloat16 units it halves the speed.
+    bfloat16 has float32's range, so no loss is scaled. It pays on a GPU, and on a CPU with AMX; on a CPU without
+    bfloat16 units it halves the speed.
     """
     half = config.precision == "bfloat16"
-    if config.precision == "auto" and device.type == "cuda":
-        half = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()
 
 

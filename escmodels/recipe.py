@@ -15,7 +15,7 @@ from .architectures import ARCHITECTURES, ModelConfig, name_of
 from .augment import AugmentConfig
 from .checks import one_of, within
 from .clips import PADS
-from .feature_configs import FeatureConfig
+from .feature_configs import FeatureConfig, WaveformConfig
 from .features import FEATURES
 from .optim import OptimConfig
 from .schedule import ScheduleConfig
@@ -83,8 +83,21 @@ def parse(values: Mapping[str, Value]) -> Recipe:
     recipe = Recipe(**parts)
     recipe.feature.check(recipe.data.sample_rate)
     recipe.augment.check(takes)
+    _check_masks(recipe)
     recipe.model.check(recipe.feature.shape(recipe.data.crop_samples), recipe.data.sample_rate)
     return recipe
+
+
+def _check_masks(recipe: Recipe) -> None:
+    """Masks hide behind zeros: the mean of a normalised spectrogram, the silence of a wave or of PCEN."""
+    feature, hidden = recipe.feature, max(recipe.augment.freq_mask, recipe.augment.time_mask)
+    if isinstance(feature, WaveformConfig) or feature.compression == "pcen":
+        return
+    if hidden and feature.normalise == "none":
+        raise ValueError(
+            f"feature.normalise is 'none', but augment.freq_mask and augment.time_mask hide behind zeros, which in "
+            f"{feature.compression!r} are loud: normalise by dataset or clip, or set the masks to 0"
+        )
 
 
 def flatten(recipe: Recipe) -> dict[str, Value]:

@@ -127,9 +127,9 @@ class Resnet(nn.Module):
         )
         head = _names(facts.get("classifier"))
         if context.pretrained and config.weights != "none":
-            stored = facts["hf_hub_id"], facts.get("hf_hub_filename") or HUB_FILE
-            imagenet = config.weights == "imagenet"
-            path = fetch(config.name, *stored) if imagenet else Path(config.weights).expanduser()
+            path = Path(config.weights).expanduser()
+            if config.weights == "imagenet":
+                path = fetch(config.name, facts["hf_hub_id"], facts.get("hf_hub_filename") or HUB_FILE)
             load(self.net, read(path), _names(facts.get("first_conv")), head, config.weights, config.name)
         self.groups = _groups(self.net, head)  # names of weights
         self.frozen = 0  # groups that are not trained, from the input on

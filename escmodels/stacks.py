@@ -6,6 +6,7 @@ Shape letters: B batch, C channels, N frames, M rows (bands), R resolutions, W =
 import torch
 from torch import Tensor
 
+FLAT_BELOW = 20.0  # Hz: pink and brown noise do not rise further towards 0 Hz
 WIDTH = 9  # frames that a derivative looks at, as `librosa.feature.delta`
 
 
@@ -53,15 +54,15 @@ def windows(n_fft: int, window: int, stack: str) -> Tensor:
     return window_RW * (energy_R1[-1] / energy_R1).sqrt()
 
 
-def noise_power(window_RW: Tensor, sample_rate: int, slope: int, corner: float = 20.0) -> Tensor:
+def noise_power(window_RW: Tensor, sample_rate: int, slope: int) -> Tensor:
     """Expected |STFT|^2 [R, F] of stationary noise of unit variance whose power falls with frequency^-slope.
 
-    Flat below `corner` Hz. Exact: the noise's autocovariance times the window's autocorrelation, transformed, so that
+    Flat below FLAT_BELOW. Exact: the noise's autocovariance times the window's autocorrelation, transformed, so that
     what leaks from strong low frequencies into weak high ones is counted.
     """
     fine = 16 * window_RW.shape[1]  # points of the grid on which the noise's own spectrum is sampled
     freq = torch.arange(fine // 2 + 1, dtype=torch.float64) * sample_rate / fine
-    covariance = torch.fft.irfft(freq.clamp(min=corner) ** -slope, fine)
+    covariance = torch.fft.irfft(freq.clamp(min=FLAT_BELOW) ** -slope, fine)
     overlap_R = torch.fft.irfft(torch.fft.rfft(window_RW.double(), fine).abs().square(), fine)
     return torch.fft.rfft(overlap_R * covariance / covariance[0]).real[:, ::16]
 

@@ -16,8 +16,8 @@ from torch.nn import functional
 from .band_augment import NOISE_RANGE_DB
 from .draws import both_ways, chosen, factors, product, uniform
 from .spectrograms import COLOURS
+from .stacks import FLAT_BELOW
 
-FLAT_BELOW = 20.0  # Hz: pink and brown noise do not rise further towards 0 Hz
 PIECE = 256  # samples whose positions are one number in float64 and the rest in float32: half the time
 FINER = 2  # times as many samples between which the exact forms interpolate
 

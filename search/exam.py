@@ -87,12 +87,12 @@ def hold(
     A finalist that cannot be trained again is left out, with a remark. Raises `Failure` if it is the winner.
     """
     rows = finalists(ledger, count)
-    agenda = [
-        job
-        for row in rows
-        for values, stop_after in [settled(ledger, row, len(clips), plan.epochs)]
-        for job in jobs(row, values, plan, stop_after)
-    ]
+    agenda: list[Job] = []
+    for row in rows:
+        values, stop_after = settled(ledger, row, len(clips), plan.epochs)
+        if values != row.values:
+            ledger.write_fact(f"settled/{row.number}", values)
+        agenda += jobs(row, values, plan, stop_after)
     open_jobs = [job for job in agenda if (fold := ledger.fold(job.key)) is None or fold.state != "finished"]
     done = len(agenda) - len(open_jobs)
     tick(done, len(agenda))

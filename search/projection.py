@@ -262,7 +262,8 @@ class Projector:
             }
             began = min(fold.started for fold in self._ledger.folds(trial, "exam"))
             name = self._exam_name(trial)
-            self._tracker.open(key, name, self._root, tags, row.values, _milliseconds(began))
+            values = self._ledger.fact(f"settled/{trial}", row.values)
+            self._tracker.open(key, name, self._root, tags, values, _milliseconds(began))
             self._opened.add(key)
         return key
 

@@ -1,11 +1,11 @@
 """What the search found about a recipe on validation clips, and the exam takes over: its epochs and its drops."""
 
+import math
 from collections.abc import Mapping, Sequence
-from statistics import median
+from statistics import median_high
 
 import numpy as np
 
-from escmodels.schedule import ScheduleConfig
 from spaces.domains import Value
 
 from .ledger import Ledger, TrialRow
@@ -31,28 +31,28 @@ def settled_values(
 ) -> dict[str, Value]:
     """The values to train with where no validation clips are left over: a plateau becomes the steps it took.
 
-    rates: learning rate by epoch in each split of the search. A drop counts if at least half the splits had
-    that many; it comes where the median of them had it.
+    rates: learning rate by epoch in each split of the search. Drop number n comes after the median over the splits
+    of the epochs after which they had it, and not at all if fewer than half of them had so many.
     """
     if values.get("schedule") != "plateau":
         return dict(values)
-    warmup = float(values.get("schedule.warmup", ScheduleConfig.warmup))
-    drops = [_drops(curve, warmup * epochs) for curve in rates]
-    shares = []
+    drops = [_drops(curve) for curve in rates]
+    after: list[int] = []
     for number in range(max(map(len, drops))):
-        had = [split[number] for split in drops if len(split) > number]
-        if 2 * len(had) >= len(drops):
-            shares.append(median(had) / epochs)
+        epoch = median_high(split[number] if len(split) > number else math.inf for split in drops)
+        epoch = max(epoch, after[-1] + 1 if after else 0)  # one drop an epoch, as it was
+        if epoch < epochs:
+            after.append(int(epoch))
     fixed = {name: value for name, value in values.items() if name != "schedule.patience"}
-    if not shares:
+    if not after:
         return fixed | {"schedule": "constant"}
-    return fixed | {"schedule": "step", "schedule.at": ",".join(f"{share:.12g}" for share in shares)}
+    return fixed | {"schedule": "step", "schedule.at": ",".join(f"{epoch / epochs:.12g}" for epoch in after)}
 
 
-def _drops(rates: Sequence[float], warm: float) -> list[int]:
-    """The epochs after which the rate fell."""
+def _drops(rates: Sequence[float]) -> list[int]:
+    """The epochs after which the rate fell: before a plateau drops it, it only rises."""
     pairs = enumerate(zip(rates, rates[1:], strict=False), start=1)
-    return [epoch for epoch, (before, after) in pairs if after < before * (1 - 1e-9) and epoch >= warm]
+    return [epoch for epoch, (before, after) in pairs if after < before * (1 - 1e-9)]
 
 
 def curves_of(ledger: Ledger, trial: int, metric: str = "valid_accuracy") -> list[list[float]]:

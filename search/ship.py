@@ -142,7 +142,7 @@ def register(
     )
     version = _registered(settings, name, origin)  # by a session that was cut off before it could promote
     if version is None:
-        model = registry.log_model(settings, _model_run(study, facts, connect(), row), folder)
+        model = registry.log_model(settings, _model_run(study, facts, connect(), row, folder), folder)
         version = registry.register(settings, model, name, tags)
     else:
         registry.tag(settings, name, version, tags)
@@ -157,12 +157,12 @@ def _registered(settings: Settings, name: str, origin: dict[str, str]) -> int | 
     return next((card.version for card in cards if origin.items() <= dict(card.tags).items()), None)
 
 
-def _model_run(study: Study, facts: StudyFacts, tracker: MlflowTracker, row: TrialRow) -> str:
+def _model_run(study: Study, facts: StudyFacts, tracker: MlflowTracker, row: TrialRow, folder: Path) -> str:
     """The id of the run that carries the model, below the study's run."""
     root, now = study_key(facts), int(time.time() * 1000)
     key = f"{root}/model/t{row.number:03d}"
     tags = {"esc.level": "model", "study": study.folder.name, "trial": str(row.number), "phase": "refit"}
-    tracker.open(key, f"model {label(row)}", root, tags, row.values, now)
+    tracker.open(key, f"model {label(row)}", root, tags, bundle.read_card(folder)["values"], now)
     tracker.mark(key, "FINISHED", now)
     run_id = tracker.run_id(key)
     assert run_id is not None

@@ -5,6 +5,11 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+
+from escmodels.classifier import Classifier
+from escmodels.recipe import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = runpy.run_path(str(ROOT / "benchmarks" / "common.py"))
@@ -45,16 +50,57 @@ def test_a_page_without_the_markers_is_refused_and_left_alone(page, text):
     assert page.read_text() == text
 
 
-def test_every_benchmark_has_its_section_in_the_page_it_writes():
-    written = []
-    for path in sorted((ROOT / "benchmarks").glob("*.py")):
-        written += re.findall(
-            r"write_section\((BENCHMARKS|PROTOCOL), \"(\w+)\"", path.read_text(encoding="utf-8")
-        )
-    assert len(written) >= 3
-    for page, name in written:
-        text = COMMON[page].read_text(encoding="utf-8")
+def written(source):
+    """The pages that a benchmark writes, and the names of its sections there."""
+    pages = {name: COMMON[name] for name in ("BENCHMARKS", "PROTOCOL")}
+    own = re.search(r'^PAGE = ROOT / "docs" / "(.+)"$', source, re.MULTILINE)
+    if own:
+        pages["PAGE"] = ROOT / "docs" / own[1]
+    return [(pages[page], name) for page, name in re.findall(r"write_section\((\w+), \"(\w+)\"", source)]
+
+
+MEASURING = [
+    path
+    for path in sorted((ROOT / "benchmarks").glob("*.py"))
+    if "__main__" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", MEASURING, ids=lambda path: path.stem)
+def test_every_benchmark_has_its_section_in_the_page_it_writes(path):
+    sections = written(path.read_text(encoding="utf-8"))
+    assert sections, "what it measures is written nowhere"
+    for page, name in sections:
+        text = page.read_text(encoding="utf-8")
         assert text.count(f"<!-- {name} -->\n") == 1 == text.count(f"<!-- /{name} -->\n"), f"{page}: {name}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_no_page_holds_a_section_that_no_benchmark_writes(page):
+    known = [part for path in MEASURING for part in written(path.read_text(encoding="utf-8"))]
+    marked = re.findall(r"^<!-- (\w+) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert not {(page, name) for name in marked} - set(known)
+
+
+def test_the_way_it_is_usually_written_is_the_same_net():
+    plain = runpy.run_path(str(ROOT / "benchmarks" / "plain.py"))
+    base = {"data.sample_rate": 8000, "data.crop": 0.5}
+    mel, m5 = (
+        Classifier.fresh(parse(base | values), ("a", "b")).net
+        for values in (
+            {"model.width": 4},
+            {"architecture": "raw_cnn", "model.variant": "m5", "model.width": 0.125},
+        )
+    )
+    x_BCMN, wave_B1T = torch.randn(2, 1, 64, 33), torch.randn(2, 1, 4000)
+    for net, other, x in (
+        (mel, plain["plain_memory"](mel), x_BCMN),
+        (mel, plain["relu_first"](mel), x_BCMN),
+        (m5, plain["one_dimensional"](m5), wave_B1T),
+    ):
+        plain["same"](net, other, x)
+        with pytest.raises(AssertionError):
+            plain["same"](net, nn.Sequential(other, nn.Softmax(dim=1)), x)
 
 
 def test_a_row_says_the_ratio_of_the_medians_and_how_far_the_rounds_differ():

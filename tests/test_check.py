@@ -168,3 +168,31 @@ def test_a_contradiction_of_one_rare_combination_is_found_with_its_line(wrong, k
         path = tmp_path / "half.yaml"
         path.write_text(deep({half: wrong[half]}))
         check(load(path))
+
+
+def test_values_between_the_ends_of_a_range_are_looked_at_too(tmp_path):
+    text = """\
+epochs: 3
+knobs:
+  feature.stack: bands
+  feature.n_mels: {type: int, low: 48, high: 96, step: 8}
+"""
+    assert "feature.stack 'bands' cuts three equal parts" in refusal(tmp_path, text)
+
+
+def test_a_backbone_that_cannot_take_the_spectrogram_or_the_freeze_is_refused_before_it_is_tried(tmp_path):
+    text = """\
+epochs: 3
+knobs:
+  architecture: resnet
+  model.weights: none
+  model.name: {type: categorical, choices: [resnet18, BACKBONE]}
+  model.freeze: "FREEZE"
+"""
+    with_inception = text.replace("BACKBONE", "inception_v3").replace("FREEZE", "none")
+    assert refusal(tmp_path, with_inception).startswith(
+        "5: a point of the space is no recipe: model.name is 'inc"
+    )
+    botnet = text.replace("BACKBONE", "vgg11").replace("FREEZE", "body")
+    (tmp_path / "fine.yaml").write_text(botnet)
+    check(load(tmp_path / "fine.yaml"))

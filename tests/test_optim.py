@@ -219,21 +219,11 @@ def test_an_average_neither_changes_nor_shares_the_net():
 def test_precision_is_the_one_of_the_products():
     net, x = make(), torch.randn(4, 1, 6, 6)
     kinds = {}
-    for precision in ("auto", "float32", "bfloat16"):
+    for precision in ("float32", "bfloat16"):
         with autocast(OptimConfig(precision=precision), CPU):
             kinds[precision] = net(x).dtype
-    assert kinds == {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    assert kinds == {"float32": torch.float32, "bfloat16": torch.bfloat16}
     assert net[0].weight.dtype is torch.float32
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_auto_is_bfloat16_where_the_card_computes_in_it(native, monkeypatch):
-    asked, entered = [], []
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: asked.append(how) or native)
-    monkeypatch.setattr(torch, "autocast", lambda device, dtype: entered.append((device, dtype)))
-    autocast(OptimConfig(), torch.device("cuda"))
-    assert asked == [{"including_emulation": False}]
-    assert entered == ([("cuda", torch.bfloat16)] if native else [])
 
 
 def test_bfloat16_gives_nearly_the_same_gradient():
@@ -285,7 +275,7 @@ def test_torch_s_compiler_comes_without_a_warning():
         ({"ema": 0.9, "swa": 0.1}, "optim.ema is 0.9 and optim.swa is 0.1, expected one average"),
         ({"accumulate": 0}, "optim.accumulate is 0"),
         ({"accumulate": 5, "batch": 9}, "optim.accumulate is 5, expected at most 4 with optim.batch: 9"),
-        ({"precision": "float16"}, "optim.precision is 'float16', expected one of 'auto'"),
+        ({"precision": "float16"}, "optim.precision is 'float16', expected one of 'float32'"),
         ({"compile": "max"}, "optim.compile is 'max', expected one of 'none', 'default', 'graphs'"),
         ({"clip_norm": -1.0}, "optim.clip_norm is -1.0"),
         ({"label_smoothing": 1.0}, "optim.label_smoothing is 1.0"),

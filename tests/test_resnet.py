@@ -340,3 +340,12 @@ def test_a_net_without_layer_groups_is_a_body_and_a_head():
 def test_a_config_refuses_nonsense_and_says_what_is_allowed(wrong, message):
     with pytest.raises(ValueError, match=message):
         ResnetConfig(**wrong)
+
+
+def test_a_backbone_that_the_hub_has_no_weights_of_takes_a_local_file(tmp_path):
+    path = tmp_path / "weights.pt"
+    config = ResnetConfig(name="botnet50ts_256", weights=str(path))
+    with pytest.raises(WeightsUnavailable, match="no such file"):
+        build(config, NetContext((1, 256, 256), 22050, 3))
+    with pytest.raises(ValueError, match="timm has none of botnet50ts_256"):
+        ResnetConfig(name="botnet50ts_256", weights="imagenet")

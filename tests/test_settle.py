@@ -45,9 +45,21 @@ def test_the_steps_give_the_rates_of_the_plateau_at_every_step():
 
 def test_a_drop_counts_if_half_the_splits_had_it_and_comes_at_their_median():
     curves = [rates([9]), rates([12]), rates([15, 25]), rates([])]
-    assert settled_values(PLATEAU, curves, EPOCHS)["schedule.at"] == "0.4"
+    assert (
+        settled_values(PLATEAU, curves, EPOCHS)["schedule.at"] == "0.5"
+    )  # of 9, 12, 15, never: the later middle
     assert settled_values(PLATEAU, [rates([]), rates([]), rates([5])], EPOCHS)["schedule"] == "constant"
     parse(settled_values(PLATEAU, [rates([])], EPOCHS))
+
+
+def test_whatever_the_drops_were_the_exam_gets_a_recipe():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        curves = [
+            rates(sorted(rng.choice(np.arange(3, EPOCHS), rng.integers(0, 5), replace=False).tolist()))
+            for _ in range(rng.integers(1, 6))
+        ]
+        assert parse(settled_values(PLATEAU, curves, EPOCHS)).schedule.name in ("step", "constant")
 
 
 def test_the_full_length_is_kept_when_the_curve_rises():

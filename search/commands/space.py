@@ -179,7 +179,11 @@ def _cost(space: Space, family: str) -> Cost:
     from escmodels.recipe import parse
 
     point = {name: value for name, value in _first(space, family).items() if not name.startswith("schedule")}
-    values = {**point, "optim.batch": TIMED, "optim.accumulate": 1}  # a schedule costs nothing, and may want clips
+    values = {
+        **point,
+        "optim.batch": TIMED,
+        "optim.accumulate": 1,
+    }  # a schedule costs nothing, and may want clips
     if family == "resnet":
         values["model.weights"] = "none"  # the same work, and nothing to fetch
     recipe = parse(values)
