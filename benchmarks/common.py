@@ -16,6 +16,7 @@ from search.datasets.synthetic import write_esc50_folder
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 PROTOCOL = ROOT / "docs" / "protocol.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 LOAD = os.getloadavg()[0]  # before anything is measured: what else the machine was doing
 
 

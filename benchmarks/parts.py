@@ -16,7 +16,7 @@ from unittest.mock import patch
 import librosa
 import numpy as np
 import torch
-from common import ROOT, Row, about, compare, data, prose, ratios, write_section
+from common import PERFORMANCE, Row, about, compare, data, prose, ratios, write_section
 from plain import one_dimensional, plain_memory, relu_first, same
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,7 +32,6 @@ from escmodels.recipe import Value, parse
 from search.datasets.dataset import open_dataset
 from search.datasets.waves.store import open_store
 
-PAGE = ROOT / "docs" / "performance.md"
 RATE, SECONDS, BATCH = 22050, 5.0, 16
 CLASSES = tuple("abcdefghij")
 CLIPS = 160  # of an epoch of inputs, and of the fits
@@ -330,7 +329,7 @@ def main() -> None:
     ]
     for title, rows in tables.items():
         lines += [f"### {title}", "", *ratios(rows), ""]
-    write_section(PAGE, "parts", lines)
+    write_section(PERFORMANCE, "parts", lines)
 
 
 if __name__ == "__main__":

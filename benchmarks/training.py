@@ -21,7 +21,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import torch
-from common import ROOT, about, data, duration, prose, table, times, write_section
+from common import PERFORMANCE, about, data, duration, prose, table, times, write_section
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -33,7 +33,6 @@ from escmodels.recipe import Recipe, parse
 from search.datasets.dataset import Dataset
 from search.datasets.waves.store import open_store
 
-PAGE = ROOT / "docs" / "performance.md"
 RATE, SECONDS, BATCH = 22050, 5.0, 16
 PROCESSES = 2
 AUGMENT = {
@@ -289,7 +288,7 @@ def main() -> None:
             floor,
         ),
     ]
-    write_section(PAGE, "training", lines)
+    write_section(PERFORMANCE, "training", lines)
 
 
 if __name__ == "__main__":

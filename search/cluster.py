@@ -22,7 +22,7 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns that its default will be this
 # glibc's allocator keeps freed memory: a training step takes and frees the same tensors again and again, and
-# page faults cost 14 % of it (mel CNN) to 24 % (raw CNN). Read by workers when they start.
+# page faults cost a fifth of the first fits of a process, and nothing later (docs/performance.md)
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "4000000000")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "8000000000")
 os.environ.setdefault("MALLOC_TOP_PAD_", "100000000")

@@ -123,7 +123,7 @@ def test_a_pack_holds_two_files_and_no_pickle(tmp_path):
     trained().pack(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["format"] == 1 and config["classes"] == ["brown", "white"]
+    assert config["format"] == 2 and config["classes"] == ["brown", "white"]
     assert config["values"]["feature.n_mels"] == 16 and config["feature_shape"] == [1, 16, 32]
 
 
@@ -176,8 +176,8 @@ def test_what_is_no_pack_is_refused_in_a_sentence(tmp_path):
         Classifier.unpack(tmp_path)
     trained().pack(tmp_path)
     good = (tmp_path / "config.json").read_text()
-    (tmp_path / "config.json").write_text(good.replace('"format": 1', '"format": 2'))
-    with pytest.raises(ValueError, match="format 2, this version reads format 1"):
+    (tmp_path / "config.json").write_text(good.replace('"format": 2', '"format": 1'))
+    with pytest.raises(ValueError, match="format 1, this version reads format 2"):
         Classifier.unpack(tmp_path)
     (tmp_path / "config.json").write_text(good[:50])
     with pytest.raises(ValueError, match="holds no packed classifier"):

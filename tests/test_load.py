@@ -176,8 +176,10 @@ def test_shipped_spaces_are_found_by_name_from_anywhere(tmp_path, monkeypatch):
     assert load("demo.yaml").epochs == 7  # a file of one's own goes before the shipped one
 
 
-@pytest.mark.parametrize("name", shipped())
-def test_every_shipped_space_holds_all_five_families_and_starts_with_a_point_of_each(name):
+@pytest.mark.parametrize(
+    "name", sorted(set(shipped()) - {"esc10_mel", "esc10_raw"})
+)  # these are one recipe each
+def test_every_space_to_search_holds_all_five_families_and_starts_with_a_point_of_each(name):
     import random
 
     space = load(name)
