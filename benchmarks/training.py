@@ -125,6 +125,7 @@ def usual(dataset: Usual, case: Case) -> Callable[[], float]:
     )
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
     loader = DataLoader(dataset, batch_size=BATCH, shuffle=True, num_workers=2)
+    _ = dataset[0]  # what librosa imports at first use is there before the workers fork
 
     def epoch() -> float:
         torch.set_num_threads(2)
