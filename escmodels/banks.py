@@ -6,6 +6,7 @@ level in all bands, of both kinds of bank.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 
@@ -27,7 +28,7 @@ class Warp:
     high_B: Tensor  # Hz added to the upper edge; at least half of the range always remains
 
 
-class Bank(nn.Module):
+class Bank(nn.Module, ABC):
     """Power spectrum [B, R, N, F] -> band power [B, R, N, M]. Its numbers have been checked by a config."""
 
     bank_FM: Tensor
@@ -52,20 +53,20 @@ class Bank(nn.Module):
         self.hat_groups = groups_of(self.hat_FG > 0)
         self.first, self.last = min(g[0] for g in self.groups), max(g[1] for g in self.groups)
 
+    @abstractmethod
     def places(self, low_B: Tensor, high_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the bands of a bank that is not shifted: centre, width and factor to unit area, [B, M] each.
 
         A triangle has two widths: those to the left, then those to the right of the centres, [B, 2M].
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def weights(self, warp: Warp, freq: Tensor | None = None) -> Tensor:
         """The bank of each example [B, F, M], or its weights at other frequencies.
 
         The unit area is that of the bank before its edges are divided, for that is what a shifted sound would meet.
         Where that would make a band narrower than the FFT resolves, it keeps its width, or one bin if that is less.
         """
-        raise NotImplementedError
 
     def _narrowed(self, width: Tensor, ratio_B1: Tensor) -> Tensor:
         return torch.maximum(width / ratio_B1, self.width_M.clamp(max=self.bin).to(width))

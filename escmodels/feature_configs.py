@@ -4,6 +4,7 @@
 so that a whole space of settings can be checked before the first trial runs.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ PCEN = {"pcen_time": 0.4, "pcen_gain": 0.98, "pcen_bias": 2.0, "pcen_power": 0.5
 
 
 @dataclass(frozen=True)
-class SpectrogramConfig:
+class SpectrogramConfig(ABC):
     """What every feature on short-time spectra has."""
 
     top: ClassVar[float] = 1.0  # highest frequency if fmax is 0, as a share of half the sample rate
@@ -31,9 +32,9 @@ class SpectrogramConfig:
     normalise: str = "dataset"
 
     @property
+    @abstractmethod
     def bands(self) -> int:
         """Number of bands of the filter bank."""
-        raise NotImplementedError
 
     @property
     def rows(self) -> int:

@@ -7,7 +7,7 @@ that its exam is a measurement and not a choice. The exams of the runners-up say
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -115,7 +115,13 @@ def hold(
         say(f"trial {trial} could not be trained again and is left out of the exam: {reason}")
     tried = ledger.count_trials()
     examined = [row for row in rows if row.number not in failed]
-    return [(row, _conclude(ledger, clips, plan, row, agenda, tried)) for row in examined]
+    exams = [_conclude(ledger, clips, plan, row, agenda, tried) for row in examined]
+    return [(trained(ledger, row), exam) for row, exam in zip(examined, exams, strict=True)]
+
+
+def trained(ledger: Ledger, row: TrialRow) -> TrialRow:
+    """An examined trial with the values that its exam trained with, which differ where a plateau was settled."""
+    return replace(row, values=ledger.fact(f"exam/{row.number}")["values"])
 
 
 def _record(ledger: Ledger, clips: ClipSet, job: Job, result: JobResult) -> None:

@@ -323,7 +323,9 @@ class Session:
         rows = exam.finalists(self.ledger, self.ledger.count_trials())
         for row in rows:
             if record := self.ledger.fact(f"exam/{row.number}"):
-                self.exams.append((row, Exam.from_json(json.dumps(record["exam"]))))
+                self.exams.append(
+                    (exam.trained(self.ledger, row), Exam.from_json(json.dumps(record["exam"])))
+                )
         if not self.exams or self.exams[0][0].number != rows[0].number:
             name = self.study.folder.name
             raise UsageError(

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from toys import generator
 
 from escmodels.augment import LOW_JITTER, Augment, AugmentConfig
 from escmodels.band_augment import stretch
@@ -31,10 +32,6 @@ ALL_ON = {
     "mixup": (dataclasses.replace(SPECTROGRAM, between_class=0.0, mixup=0.4), "spectrogram"),
     "wave": (WAVEFORM, "waveform"),
 }
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

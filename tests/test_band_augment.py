@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from toys import generator
 
 from escmodels import wave_augment
 from escmodels.band_augment import NOISE_RANGE_DB, frames_at, gain, noise, stretch
@@ -11,10 +12,6 @@ from escmodels.draws import chosen, factors, product
 from escmodels.features import GammatoneConfig, LogMel, LogMelConfig, build
 
 B, N, M, RATE = 8, 60, 16, 16000
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

@@ -152,3 +152,21 @@ def test_progress_counts_fold_runs(ledger, clips):
     seen = []
     hold(ledger, Oracle(clips), clips, plan(clips), 1, lambda done, total: seen.append((done, total)))
     assert seen == [(done, FOLDS) for done in range(FOLDS + 1)]
+
+
+def test_a_winner_on_a_plateau_is_examined_and_recorded_with_the_steps_it_took(ledger, clips):
+    plateau = {"schedule": "plateau", "schedule.patience": 1, "schedule.gamma": 0.5, "schedule.warmup": 0.0}
+    ledger.open_trial(5, plateau)
+    facts = {"trial": 5, "phase": "search", "split": 1, "seed": 0}
+    for epoch, lr in ((1, 0.1), (2, 0.05)):
+        ledger.log_epoch("k5", epoch, {"valid_accuracy": 0.95, "lr": lr}, **facts)
+    ledger.finish_fold("k5", score=0.95, loss=1.0, epochs=2, seconds=1.0, predictions=b"")
+    ledger.close_trial(5, "complete", 0.95)
+    runner = Oracle(clips)
+    ((row, _),) = hold(ledger, runner, clips, plan(clips), 1)
+    steps = {"schedule": "step", "schedule.at": "0.5", "schedule.gamma": 0.5, "schedule.warmup": 0.0}
+    assert row.number == 5 and row.values == steps == ledger.fact("exam/5")["values"] == ledger.fact(
+        "settled/5"
+    )
+    assert all(job.values == steps for job in runner.jobs)
+    assert ledger.trial(5).values == plateau  # the search's own record stays

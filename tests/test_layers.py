@@ -1,6 +1,7 @@
 """The architecture as a test: who may import whom, and how long a file may be."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,3 +68,10 @@ def test_the_rules_see_what_they_forbid(tmp_path):
     bad = tmp_path / "bad.py"
     bad.write_text("import timm.models\nfrom . import clips\ndef f():\n    from ray import tune\n")
     assert list(imports(bad)) == [("timm", True), (".", True), ("ray", False)]
+
+
+def test_the_core_lists_its_modules():
+    listed = re.findall(
+        r"^- `escmodels\.(\w+)`", (ROOT / "escmodels" / "__init__.py").read_text(), re.MULTILINE
+    )
+    assert sorted(listed) == sorted(path.stem for path in files("escmodels") if path.stem != "__init__")

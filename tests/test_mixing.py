@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from toys import generator
 
 from escmodels.features import LogMel, LogMelConfig
 from escmodels.mixing import (
@@ -16,10 +17,6 @@ from escmodels.mixing import (
 )
 
 B, T, K, RATE = 64, 8000, 5, 16000
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

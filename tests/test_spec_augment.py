@@ -2,14 +2,11 @@
 
 import pytest
 import torch
+from toys import generator
 
 from escmodels.spec_augment import roll, spec_augment
 
 B, T = 64, 4000
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

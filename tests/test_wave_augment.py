@@ -4,16 +4,13 @@ import math
 
 import pytest
 import torch
+from toys import generator
 
 from escmodels.band_augment import NOISE_RANGE_DB
 from escmodels.spectrograms import COLOURS
 from escmodels.wave_augment import exact, gain, noise, polarity, read, resample, speed, vocoder
 
 B, T, RATE = 64, 4000, 16000
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Made clips and small recipes for the tests of training: coloured noise, half a second at 8 kHz."""
 
 import numpy as np
+import torch
 
 from escmodels.clips import ClipSet, quantise
 from escmodels.recipe import Recipe, parse
@@ -27,6 +28,11 @@ RAW = {
     "optim.lr": 1e-2,
 }
 CRNN = MEL | {"architecture": "crnn", "model.hidden": 8, "model.blocks": 1}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """Chance as an argument."""
+    return torch.Generator().manual_seed(seed)
 
 
 def recipe(base: dict = MEL, **changes) -> Recipe:
