@@ -38,7 +38,8 @@ Training
 - `escmodels.recipe`: flat values to typed configs and back
 - `escmodels.checks`: the two checks every config makes of itself
 - `escmodels.schedule`: learning rate as a pure function of progress
-- `escmodels.optim`: the optimiser of a recipe, its precision, the averages of the weights
+- `escmodels.optim`: the optimiser of a recipe, the averages of the weights
+- `escmodels.precision`: float32 or bfloat16
 - `escmodels.chance`: the random streams of a training, from one seed
 - `escmodels.resident`: samples of clips on the device
 - `escmodels.frames`: what a training keeps of spectrograms

@@ -17,7 +17,8 @@ from .chance import Chance
 from .classifier import Classifier, Views, predict
 from .clips import ClipSet
 from .inputs import KEEP, Inputs
-from .optim import Average, Layered, autocast, compiled, optimiser, set_rate
+from .optim import Average, Layered, compiled, optimiser, set_rate
+from .precision import autocast
 from .recipe import Recipe
 from .schedule import Plateau, rate
 from .scores import accuracy, log_loss

@@ -1,9 +1,8 @@
-"""What moves the weights: the optimiser of a recipe, its precision, and the average of what it does."""
+"""What moves the weights: the optimiser of a recipe, and the average of what it does."""
 
 import copy
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -119,16 +118,6 @@ def set_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
     """The learning rate of the next steps; each group takes it times its own factor."""
     for group in optimiser.param_groups:
         group["lr"] = lr * group["factor"]
-
-
-def autocast(config: OptimConfig, device: torch.device) -> AbstractContextManager[None]:
-    """The context of the forward pass: bfloat16 where the recipe wants it, or as it is.
-
-    bfloat16 has float32's range, so no loss is scaled. It pays on a GPU, and on a CPU with AMX; on a CPU without
-    bfloat16 units it halves the speed.
-    """
-    half = config.precision == "bfloat16"
-    return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()
 
 
 def compiled(config: OptimConfig, net: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""Laws of what moves the weights: decay, rates by layer, averages, precision."""
+"""Laws of what moves the weights: decay, rates by layer, averages."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from escmodels import optim
-from escmodels.optim import Average, Layered, OptimConfig, autocast, compiled, optimiser, set_rate
+from escmodels.optim import Average, Layered, OptimConfig, compiled, optimiser, set_rate
 
 EVERY_OPTIMISER = pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 CPU = torch.device("cpu")
@@ -213,29 +213,7 @@ def test_an_average_neither_changes_nor_shares_the_net():
         assert all(torch.equal(p, old) for p, old in zip(net.parameters(), before, strict=True))
 
 
-# precision and compilation
-
-
-def test_precision_is_the_one_of_the_products():
-    net, x = make(), torch.randn(4, 1, 6, 6)
-    kinds = {}
-    for precision in ("float32", "bfloat16"):
-        with autocast(OptimConfig(precision=precision), CPU):
-            kinds[precision] = net(x).dtype
-    assert kinds == {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    assert net[0].weight.dtype is torch.float32
-
-
-def test_bfloat16_gives_nearly_the_same_gradient():
-    grads = []
-    x = torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
-    for precision in ("float32", "bfloat16"):
-        net = make()
-        with autocast(OptimConfig(precision=precision), CPU):
-            logits = net(x)
-        logits.float().square().sum().backward()
-        grads.append(net[5].weight.grad)
-    torch.testing.assert_close(*grads, rtol=0.1, atol=0.1)
+# compilation
 
 
 def test_without_compilation_the_forward_pass_is_the_net():
