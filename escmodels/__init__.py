@@ -49,5 +49,6 @@ Training
 Judgement
 - `escmodels.classifier`: waveform to class probabilities; pack and unpack
 - `escmodels.folded`: a net for inference, batch norms folded into convolutions
+- `escmodels.costs`: parameters and milliseconds of a recipe, before it is trained
 - `escmodels.scores`: accuracy, macro F1, intervals, the exam
 """

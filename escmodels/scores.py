@@ -1,16 +1,18 @@
-"""How good predictions are: accuracy, macro F1, confusion, log loss, intervals, and the exam of a recipe.
+"""How good predictions are: accuracy, macro F1, confusion, log loss, intervals, paired test, the exam of a recipe.
 
 Shape letters: N clips, K classes, R recordings (sources), D bootstrap draws.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clips import ClipSet
+if TYPE_CHECKING:
+    from .clips import ClipSet  # torch takes seconds to import, and none of this needs it
 
 
 def _same(first_N: np.ndarray, second_N: np.ndarray) -> None:
@@ -46,6 +48,20 @@ def log_loss(prob_NK: np.ndarray, label_N: np.ndarray) -> float:
     _same(prob_NK, label_N)
     right_N = prob_NK[np.arange(len(label_N)), label_N]
     return float(-np.log(np.maximum(right_N, np.finfo(prob_NK.dtype).eps), dtype=np.float64).mean())
+
+
+def mcnemar(lost: int, won: int) -> float:
+    """Two-sided p of McNemar's exact test for two systems on the same clips.
+
+    lost, won: clips that only the one and only the other gets right. Where they are equally good, each such clip
+    falls to either side with probability 1/2, so that the smaller number is binomial (McNemar 1947; exact form as
+    in Dietterich 1998). Raises ValueError for numbers below 0.
+    """
+    if lost < 0 or won < 0:
+        raise ValueError(f"numbers of clips must not be negative, got {lost} and {won}")
+    clips = lost + won
+    tail = sum(math.comb(clips, least) for least in range(min(lost, won) + 1))
+    return min(1.0, 2 * tail / 2**clips)
 
 
 def bootstrap_interval(
@@ -114,7 +130,7 @@ class Exam:
 
 def examine(
     probabilities: Mapping[int, np.ndarray],
-    clips: ClipSet,
+    clips: "ClipSet",
     *,
     protocol: str,
     data: str,

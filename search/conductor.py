@@ -7,12 +7,16 @@ ledger of a killed one goes on where that stood.
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .ledger import Ledger, TrialRow, fold_key
-from .pruning import Halving, rung_score, rungs
+import numpy as np
+
+from .ledger import FoldRow, Ledger, TrialRow, Unwritable
+from .objectives import ACCURACY, Objective, front
+from .pruning import Policy, Pruner, smoothed
+from .record import Record, mean
 from .trial import Assignment, Plan, Report
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 LOSSES = 3  # workers that may die under a trial before it is given up
 REPEATS = 3  # known proposals in a row (the proposer avoids them itself) before the space counts as exhausted
+ENDED = ("complete", "pruned", "failed", "infeasible")
+AVERAGES = ("optim.ema", "optim.swa")  # knobs that make the weights an average over steps
 
 
 @dataclass(frozen=True)
@@ -28,25 +34,21 @@ class Limits:
 
     trials: int
     hours: float | None = None  # no new trial is begun after that
-    pruner: str = "asha"  # or "none"
-    eta: float = 2.0
-    minimum: int = 4  # competitors at a rung before anyone is stopped there
+    policy: Policy = field(default_factory=Policy)
 
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"trials must be at least 1, got {self.trials}")
         if self.hours is not None and self.hours <= 0:
             raise ValueError(f"hours must be positive, got {self.hours}")
-        if self.eta <= 1 or self.minimum < 2:
-            raise ValueError(
-                f"eta must be above 1 and competitors at least 2, got {self.eta} and {self.minimum}"
-            )
-        if self.pruner not in ("asha", "none"):
-            raise ValueError(f"unknown pruner {self.pruner!r}, known: asha, none")
 
 
 class Conductor:
-    """One search session on one ledger. Not thread-safe: one thread calls it."""
+    """One search session on one ledger. Not thread-safe: one thread calls it.
+
+    labels: split -> class of each of its validation clips. listen: called with a trial whenever something about it
+    was written.
+    """
 
     def __init__(
         self,
@@ -55,49 +57,73 @@ class Conductor:
         plan: Plan,
         limits: Limits,
         *,
+        labels: Mapping[int, np.ndarray],
         data: str,
         code: str,
+        objectives: Sequence[Objective] = ACCURACY,
         clock: Callable[[], float] = time.monotonic,
         listen: Callable[[int], None] = lambda trial: None,
     ) -> None:
-        self.ledger, self.plan, self.limits = ledger, plan, limits
-        self._proposer, self._data, self._code = proposer, data, code
+        self.ledger, self.plan, self.limits, self.objectives = ledger, plan, limits, tuple(objectives)
+        self.trouble: Unwritable | None = None  # why the ledger takes no more: the search ends
+        self._proposer = proposer
+        self._record = Record(ledger, plan, self.objectives, labels, data, code)
         self._clock, self._listen = clock, listen
         self._began = clock()
+        self._heard: dict[int, float] = {}  # trial -> when something was last heard of it
         self._proposals: dict[int, int] = {}  # trial -> number of the proposal
-        points = rungs(len(plan.splits), plan.epochs, limits.eta) if limits.pruner == "asha" else ()
-        self._halving = Halving(points, limits.minimum)
+        self._pruner = Pruner(limits.policy, len(plan.splits), plan.epochs)
         self._positions = {split.number: place for place, split in enumerate(plan.splits, start=1)}
         self._known = {_identity(row.values) for row in ledger.trials()}
-        self._exhausted = False
+        self._exhausted = self._stopping = False
         self._recall()
 
     def _recall(self) -> None:
-        """Take up the history of the ledger: rungs, what the sampler has seen, trials that wait."""
-        self._halving.remember(self.ledger.rungs())
+        """Take up the history of the ledger: what pruning compares, what the sampler has seen, trials that wait."""
+        points: dict[int, list[tuple[int, int, float]]] = {}
+        for trial, position, epoch, score in self.ledger.rungs():
+            points.setdefault(trial, []).append((position, epoch, score))
         for row in self.ledger.trials():
             if row.state == "running":  # its driver was killed
                 self.ledger.suspend_trial(row.number)
-            ended = row.state in ("complete", "pruned", "failed")
-            outcome = row.state if ended else "running"
-            proposal = self._proposer.replay(row.values, outcome, row.objective, self._points(row.number))
+            reached = points.get(row.number, [])
+            if self.ledger.fold(self._record.key(row, self.plan.splits[0].number)) is not None:
+                self._remember(row, reached)  # else it was trained on other data or by other code
+            ended = row.state in ENDED
+            outcome = _outcome(row) if ended else "running"
+            steps = {self._record.step(position, epoch): score for position, epoch, score in reached}
+            proposal = self._proposer.replay(row.values, outcome, self._record.worth(row), steps)
             if not ended:
                 self._proposals[row.number] = proposal
+
+    def _remember(self, row: TrialRow, reached: Sequence[tuple[int, int, float]]) -> None:
+        for position, epoch, score in reached:
+            if position == 1 and epoch in self._pruner.rungs:
+                self._pruner.halve(row.number, epoch, score, self._record.costs(row))
+        finished = self._record.finished(row)
+        for position in range(1, len(finished) + 1):
+            if self._pruner.races_at(position):
+                self._pruner.race(
+                    row.number, position, self._record.right(finished[:position]), self._record.costs(row)
+                )
 
     # handing out
 
     def next(self) -> Assignment | None:
         """The next trial to run, or None when there is nothing more to begin."""
+        try:
+            return None if self.stopping else self._next()
+        except Unwritable as error:
+            self.trouble = error
+            return None
+
+    def _next(self) -> Assignment | None:
         if waiting := self.ledger.trials("waiting"):
             row = waiting[0]
             self.ledger.retry_trial(row.number)
-            self._listen(row.number)
-            return Assignment(row.number, row.values, frozenset(self._finished(row)))
+            return self._assigned(row, frozenset(fold.split for fold in self._record.finished(row)))
         if self.out_of_time or self._exhausted or self.ledger.count_trials() >= self.limits.trials:
             return None
-        return self._propose()
-
-    def _propose(self) -> Assignment | None:
         for _ in range(REPEATS):
             proposal, values = self._proposer.ask()
             if _identity(values) not in self._known:
@@ -110,8 +136,12 @@ class Conductor:
         self.ledger.open_trial(number, values)
         self._known.add(_identity(values))
         self._proposals[number] = proposal
-        self._listen(number)
-        return Assignment(number, values)
+        return self._assigned(self.ledger.trial(number), frozenset())
+
+    def _assigned(self, row: TrialRow, finished: frozenset[int]) -> Assignment:
+        self._heard[row.number] = self._clock()
+        self._listen(row.number)
+        return Assignment(row.number, row.trained, finished)
 
     @property
     def exhausted(self) -> bool:
@@ -123,25 +153,62 @@ class Conductor:
         """Whether the hours asked for have passed."""
         return self.limits.hours is not None and self._clock() - self._began > self.limits.hours * 3600
 
+    def stop(self) -> None:
+        """Begin nothing more, and let each running trial go at its next report; all of them can be resumed."""
+        self._stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the search is to end: asked here or, through the ledger, by another process; or it has to."""
+        self._stopping = self._stopping or self.trouble is not None or bool(self.ledger.fact("stop"))
+        return self._stopping
+
+    def silent_for(self, trial: int) -> float:
+        """Seconds since something was last heard of a trial of this session."""
+        return self._clock() - self._heard.get(trial, self._began)
+
     # taking in
 
     def on_report(self, report: Report) -> bool:
         """Write one report down, and what follows from it, in one transaction; True if the trial goes on."""
+        try:
+            return self._on_report(report)
+        except Unwritable as error:
+            self.trouble = error
+            return False
+
+    def _on_report(self, report: Report) -> bool:
         row = self.ledger.trial(report.trial)
         if row.state != "running":  # late news of a trial that has ended
             return False
+        self._heard[row.number] = self._clock()
         with self.ledger.transaction():
-            end = self._take(row, report)
-        if end is not None:
-            self._proposer.tell(self._proposals.pop(row.number), end, *self._worth(row.number))
+            state = self._take(row, report)
+            if state == "running" and self.stopping:
+                self.ledger.suspend_trial(row.number)
+                state = "waiting"
+        self._tell(row.number, state)
         self._listen(row.number)
-        return end not in ("pruned", "failed")  # of a complete trial the worker ends by itself
+        return state in ("running", "complete")  # of a complete trial the worker ends by itself
 
-    def _take(self, row: TrialRow, report: Report) -> str | None:
-        """Write a report; the state in which the trial ends by it, None if it goes on."""
+    def _tell(self, trial: int, state: str) -> None:
+        """The proposer hears of a trial that has ended."""
+        if state in ENDED:
+            row = self.ledger.trial(trial)
+            reached = self.ledger.rungs(trial)
+            steps = {self._record.step(position, epoch): score for _, position, epoch, score in reached}
+            self._proposer.tell(self._proposals.pop(trial), _outcome(row), self._record.worth(row), steps)
+
+    def _take(self, row: TrialRow, report: Report) -> str:
+        """Write a report; the state of the trial after it."""
+        if report.costs:
+            self.ledger.write_costs(row.number, report.costs)
+            return "running"
+        if report.memory:
+            return self._rescue(row, report.memory)
         if report.failed:
             return self._close(row, "failed", None, report.failed)
-        key = self.key(row.values, report.split)
+        key = self._record.key(row, report.split)
         where = {"trial": row.number, "split": report.split, "seed": self.plan.seed}
         self.ledger.log_epoch(key, report.epoch, report.metrics, phase="search", **where)
         if report.result:
@@ -156,75 +223,90 @@ class Conductor:
             )
         return self._verdict(row, self._positions[report.split], report.epoch, key)
 
-    def _verdict(self, row: TrialRow, position: int, epoch: int, key: str) -> str | None:
-        finished = self._finished(row)
-        if len(finished) == len(self.plan.splits):
-            return self._complete(row)
-        if self._halving.rung(position, epoch) is None:
-            return None
-        before = [finished[split.number] for split in self.plan.splits[:position] if split.number in finished]
-        current = []
-        if len(before) < position:
-            current = [metrics["valid_accuracy"] for _, metrics, _ in self.ledger.epochs(key)]
-        score = rung_score(before, current)
-        self.ledger.write_rung(row.number, position, epoch, score)
-        if self._halving.judge(row.number, position, epoch, score):
-            return None
-        return self._close(row, "pruned", None, f"behind at split {position}, epoch {epoch}")
-
-    def on_lost(self, trial: int, reason: str) -> None:
-        """The worker of a trial is gone. The trial is taken up again, a few times."""
-        row = self.ledger.trial(trial)
-        if row.state != "running":
-            return
-        if row.losses + 1 < LOSSES:
-            self.ledger.suspend_trial(trial, lost=True)
+    def _verdict(self, row: TrialRow, position: int, epoch: int, key: str) -> str:
+        """Compare a trial at a rung or at the end of a split; its state after that."""
+        rung = position == 1 and epoch in self._pruner.rungs
+        if not rung and epoch < self.plan.epochs:
+            return "running"
+        finished = self._record.finished(row)
+        if position == 1:
+            curve = [metrics["valid_accuracy"] for _, metrics, _ in self.ledger.epochs(key)]
+            score = smoothed(curve, averaged=any(row.values.get(knob) for knob in AVERAGES))
         else:
-            self._close(row, "failed", None, f"lost {LOSSES} workers, last: {reason}")
-            self._proposer.tell(self._proposals.pop(trial), "failed", *self._worth(trial))
-        self._listen(trial)
+            score = mean([fold.score for fold in finished])
+        self.ledger.write_rung(row.number, position, epoch, score)
+        if len(finished) == len(self.plan.splits):
+            return self._complete(row, finished)
+        reason = self._pruner.halve(row.number, epoch, score, self._record.costs(row)) if rung else None
+        if reason is None and epoch == self.plan.epochs and self._pruner.races_at(position):
+            reason = self._pruner.race(
+                row.number, position, self._record.right(finished), self._record.costs(row)
+            )
+        return "running" if reason is None else self._close(row, "pruned", None, reason)
 
-    def _complete(self, row: TrialRow) -> str:
-        scores = self._finished(row)
-        return self._close(row, "complete", sum(scores.values()) / len(scores), "")
+    def on_lost(self, trial: int, reason: str, memory: bool = False) -> None:
+        """The worker of a trial is gone. The trial is taken up again, a few times.
+
+        memory: it was killed because the machine had no memory left.
+        """
+        try:
+            row = self.ledger.trial(trial)
+            if row.state != "running":
+                return
+            if memory:
+                state = self._rescue(row, reason)
+            elif row.losses + 1 < LOSSES:
+                self.ledger.suspend_trial(trial, lost=True)
+                state = "waiting"
+            else:
+                state = self._close(row, "failed", None, f"lost {LOSSES} workers, last: {reason}")
+            self._tell(trial, state)
+            self._listen(trial)
+        except Unwritable as error:
+            self.trouble = error
+
+    def _rescue(self, row: TrialRow, reason: str) -> str:
+        """Out of memory: once more with half of the batch at a time, and then never again."""
+        changes = None if row.rescue else halved(row.values)
+        if changes is None:
+            return self._close(row, "infeasible", None, f"out of memory: {reason}")
+        self.ledger.rescue_trial(row.number, changes)
+        return "waiting"
+
+    def _complete(self, row: TrialRow, finished: Sequence[FoldRow]) -> str:
+        state = self._close(row, "complete", mean([fold.score for fold in finished]), "")
+        if len(self.objectives) > 1:
+            points = {other.number: self._record.worth(other) for other in self.ledger.trials("complete")}
+            known = {number: point for number, point in points.items() if point is not None}
+            if (best := front(known, self.objectives)) != self.ledger.fact("front"):
+                self.ledger.write_fact("front", best)
+        return state
 
     def _close(self, row: TrialRow, state: str, objective: float | None, reason: str) -> str:
         self.ledger.close_trial(row.number, state, objective, reason)
         return state
 
-    def _worth(self, trial: int) -> tuple[float | None, dict[int, float]]:
-        """Objective and intermediate values of a trial, as the proposer is told them."""
-        return self.ledger.trial(trial).objective, self._points(trial)
 
-    def _points(self, trial: int) -> dict[int, float]:
-        """Step -> score of a trial at the rungs that it has reached."""
-        return {
-            (position - 1) * self.plan.epochs + epoch: score
-            for _, position, epoch, score in self.ledger.rungs(trial)
-        }
+def halved(values: Mapping[str, Any]) -> dict[str, int] | None:
+    """The values that compute a batch in twice as many parts; None where a recipe cannot be computed so.
 
-    # helpers
+    The step stays that of the whole batch, but for batch norm, which sees the parts.
+    """
+    from escmodels.recipe import flatten, parse
 
-    def key(self, values: Mapping[str, Any], split: int) -> str:
-        """The key of a fold run of this search."""
-        return fold_key(
-            values,
-            phase="search",
-            split=split,
-            seed=self.plan.seed,
-            epochs=self.plan.epochs,
-            data=self._data,
-            code=self._code,
-        )
+    parts = flatten(parse(values))["optim.accumulate"]
+    assert isinstance(parts, int)
+    changes = {"optim.accumulate": 2 * parts}
+    try:
+        parse({**values, **changes})
+    except ValueError:
+        return None
+    return changes
 
-    def _finished(self, row: TrialRow) -> dict[int, float]:
-        """Split -> score of the fold runs that stand."""
-        scores = {}
-        for split in self.plan.splits:
-            fold = self.ledger.fold(self.key(row.values, split.number))
-            if fold is not None and fold.state == "finished" and fold.score is not None:
-                scores[split.number] = fold.score
-        return scores
+
+def _outcome(row: TrialRow) -> str:
+    """As the proposer is told: what lies in the recipe shall not be proposed again, a lost worker teaches nothing."""
+    return "infeasible" if row.state == "failed" and row.losses < LOSSES - 1 else row.state
 
 
 def _identity(values: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,13 @@ class JobFailure:
     reason: str
 
 
-def run_job(job: Job, clips_at: ClipsAt, device: str = "cpu") -> JobResult:
-    """Do one job. Raises what `fit` raises: `ValueError` for a recipe that does not fit, `Diverged`."""
+def run_job(
+    job: Job, clips_at: ClipsAt, device: str = "cpu", on_epoch: Callable[[], None] = lambda: None
+) -> JobResult:
+    """Do one job; `on_epoch` is called after each of its epochs.
+
+    Raises what `fit` raises: `ValueError` for a recipe that does not fit, `Diverged`.
+    """
     began = time.perf_counter()
     recipe = parse(job.values)
     clips = clips_at(recipe.data.sample_rate)
@@ -60,6 +65,7 @@ def run_job(job: Job, clips_at: ClipsAt, device: str = "cpu") -> JobResult:
         stop_after=job.stop_after,
         seed=job.seed,
         device=device,
+        on_epoch=lambda score: on_epoch(),
     )
     probabilities, files = None, {}
     if job.test:

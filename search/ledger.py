@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,11 +23,14 @@ from .errors import Failure, UsageError
 
 Values = Mapping[str, Any]
 
-SCHEMA = """
+VERSION = 2
+PATIENCE = 5  # looks at a lock that is held, a tenth of a second apart
+SCHEMA = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE trials (
     number INTEGER PRIMARY KEY, vals TEXT NOT NULL, state TEXT NOT NULL, objective REAL,
-    reason TEXT NOT NULL DEFAULT '', losses INTEGER NOT NULL DEFAULT 0, started REAL NOT NULL, ended REAL);
+    reason TEXT NOT NULL DEFAULT '', losses INTEGER NOT NULL DEFAULT 0, started REAL NOT NULL, ended REAL,
+    rescue TEXT NOT NULL DEFAULT '{{}}', costs TEXT NOT NULL DEFAULT '{{}}');
 CREATE TABLE folds (
     key TEXT PRIMARY KEY, trial INTEGER NOT NULL, phase TEXT NOT NULL, split INTEGER NOT NULL,
     seed INTEGER NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL, epochs INTEGER NOT NULL DEFAULT 0,
@@ -41,13 +44,25 @@ CREATE TABLE rungs (
     PRIMARY KEY (trial, position, epoch));
 CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL);
 CREATE TABLE cursors (reader TEXT PRIMARY KEY, position INTEGER NOT NULL);
-PRAGMA user_version = 1;
+PRAGMA user_version = {VERSION};
 """
+UPGRADES = {  # from a version to the next
+    1: """
+ALTER TABLE trials ADD COLUMN rescue TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE trials ADD COLUMN costs TEXT NOT NULL DEFAULT '{}';
+PRAGMA user_version = 2;
+"""
+}
+TRIAL = "SELECT number, vals, state, objective, reason, losses, started, ended, rescue, costs FROM trials "
+FOLD = (
+    "SELECT key, trial, phase, split, seed, state, attempt, epochs, score, loss, seconds, predictions, "
+    "started, ended FROM folds "
+)
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A recipe under judgement. state: waiting | running | complete | pruned | failed."""
+    """A recipe under judgement. state: waiting | running | complete | pruned | failed | infeasible."""
 
     number: int
     values: dict[str, Any]
@@ -57,14 +72,21 @@ class TrialRow:
     losses: int  # workers that died under it
     started: float  # seconds since 1970
     ended: float | None
+    rescue: dict[str, Any] = field(default_factory=dict)  # values it trains with instead, for lack of memory
+    costs: dict[str, float] = field(default_factory=dict)  # where objectives ask for them
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The values that it really trains with."""
+        return self.values | self.rescue
 
 
 @dataclass(frozen=True)
 class FoldRow:
     """One training on one split.
 
-    state: running | finished | stopped (with its trial) | cut (its worker was lost; it will begin again);
-    phase: search | exam.
+    state: running | finished | stopped (with its trial) | cut (its worker was lost; it will begin again) | stale
+    (finished, but under values, data or code that count no more); phase: search | exam.
     """
 
     key: str
@@ -98,6 +120,10 @@ def fold_key(values: Values, *, phase: str, split: int, seed: int, epochs: int, 
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
+class Unwritable(Failure):
+    """The ledger takes no more: a full disk, a file system that has become read-only."""
+
+
 class Ledger:
     """Open the ledger at `path`; it is created where `create` says so.
 
@@ -116,15 +142,27 @@ class Ledger:
                 "PRAGMA synchronous = NORMAL"
             )  # survives kill -9; a power cut may cost the last lines
             with self.transaction():
-                if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    for statement in SCHEMA.split(";\n"):
-                        self._db.execute(statement)
-                    for name, value in (("began", time.time()), ("id", uuid.uuid4().hex[:12])):
-                        self._db.execute("INSERT INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+                self._make()
         except sqlite3.DatabaseError as error:
             raise Failure(f"{path} cannot be used as a ledger: {error}") from error
-        if (version := self._db.execute("PRAGMA user_version").fetchone()[0]) != 1:
-            raise Failure(f"{path} is a ledger of version {version}, this escsearch reads version 1")
+        if (version := self._version()) != VERSION:
+            raise Failure(f"{path} is a ledger of version {version}, this escsearch reads up to {VERSION}")
+
+    def _version(self) -> int:
+        return self._db.execute("PRAGMA user_version").fetchone()[0]
+
+    def _make(self) -> None:
+        """Make the tables of a new file; bring those of an older version up to date."""
+        if self._version() == 0:
+            self._all(SCHEMA)
+            for name, value in (("began", time.time()), ("id", uuid.uuid4().hex[:12])):
+                self._db.execute("INSERT INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+        while upgrade := UPGRADES.get(self._version()):
+            self._all(upgrade)
+
+    def _all(self, statements: str) -> None:
+        for statement in statements.split(";\n"):
+            self._db.execute(statement)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -136,13 +174,19 @@ class Ledger:
         if self._db.in_transaction:
             yield
             return
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk ends it by itself
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise Unwritable(
+                f"{self.path} cannot be written ({error}); nothing in it is lost: free some space, then resume"
+            ) from error
 
     def _changed(self, kind: str, key: object) -> None:
         self._db.execute("INSERT INTO changes (kind, key) VALUES (?, ?)", (kind, str(key)))
@@ -240,12 +284,8 @@ class Ledger:
 
     def trials(self, state: str | None = None) -> list[TrialRow]:
         """All trials, or those in one state, by number."""
-        rows = self._db.execute(
-            "SELECT number, vals, state, objective, reason, losses, started, ended FROM trials "
-            "WHERE ?1 IS NULL OR state = ?1 ORDER BY number",
-            (state,),
-        )
-        return [TrialRow(row[0], json.loads(row[1]), *row[2:]) for row in rows]
+        rows = self._db.execute(TRIAL + "WHERE ?1 IS NULL OR state = ?1 ORDER BY number", (state,))
+        return [_trial(row) for row in rows]
 
     def count_trials(self) -> int:
         """How many trials were begun."""
@@ -253,11 +293,40 @@ class Ledger:
 
     def trial(self, number: int) -> TrialRow:
         """One trial."""
-        row = self._db.execute(
-            "SELECT number, vals, state, objective, reason, losses, started, ended FROM trials WHERE number = ?",
-            (number,),
-        ).fetchone()
-        return TrialRow(row[0], json.loads(row[1]), *row[2:])
+        return _trial(self._db.execute(TRIAL + "WHERE number = ?", (number,)).fetchone())
+
+    def rescue_trial(self, number: int, changes: Values) -> None:
+        """Train a trial with other values for lack of memory, from its first split: it waits to be taken up again."""
+        with self.transaction():
+            self.suspend_trial(number)
+            self._forget(number)
+            self._db.execute(
+                "UPDATE trials SET rescue = ? WHERE number = ?", (json.dumps(dict(changes)), number)
+            )
+
+    def set_aside(self) -> None:
+        """Data or code have changed: fold runs of trials that go on count no more."""
+        with self.transaction():
+            for row in self.trials("waiting"):
+                self._forget(row.number)
+
+    def _forget(self, trial: int) -> None:
+        """The finished fold runs of a trial's search count no more."""
+        finished = self._db.execute(
+            "SELECT key FROM folds WHERE trial = ? AND phase = 'search' AND state = 'finished'", (trial,)
+        ).fetchall()
+        for (key,) in finished:
+            self._db.execute("UPDATE folds SET state = 'stale' WHERE key = ?", (key,))
+            self._changed("fold", key)
+        self._db.execute("DELETE FROM rungs WHERE trial = ?", (trial,))
+
+    def write_costs(self, number: int, costs: Mapping[str, float]) -> None:
+        """What a trial costs, by objective."""
+        with self.transaction():
+            self._db.execute(
+                "UPDATE trials SET costs = ? WHERE number = ?", (json.dumps(dict(costs)), number)
+            )
+            self._changed("trial", number)
 
     # fold runs
 
@@ -291,8 +360,12 @@ class Ledger:
                 (key, trial, phase, split, seed, now),
             )
             self._changed("fold", key)
-        elif row[0] == "cut":
-            self._db.execute("UPDATE folds SET state = 'running', started = ? WHERE key = ?", (now, key))
+        elif row[0] in ("cut", "stale"):
+            self._db.execute("DELETE FROM epochs WHERE fold = ?", (key,))
+            self._db.execute(
+                "UPDATE folds SET state = 'running', attempt = attempt + (state = 'stale'), started = ? WHERE key = ?",
+                (now, key),
+            )
             self._changed("fold", key)
 
     def finish_fold(
@@ -352,8 +425,7 @@ class Ledger:
     def folds(self, trial: int | None = None, phase: str | None = None) -> list[FoldRow]:
         """Fold runs, by trial, phase, split and seed."""
         rows = self._db.execute(
-            "SELECT key, trial, phase, split, seed, state, attempt, epochs, score, loss, seconds, predictions, "
-            "started, ended FROM folds WHERE (?1 IS NULL OR trial = ?1) AND (?2 IS NULL OR phase = ?2) "
+            FOLD + "WHERE (?1 IS NULL OR trial = ?1) AND (?2 IS NULL OR phase = ?2) "
             "ORDER BY trial, phase DESC, split, seed",
             (trial, phase),
         )
@@ -361,11 +433,7 @@ class Ledger:
 
     def fold(self, key: str) -> FoldRow | None:
         """One fold run, if it was ever begun."""
-        row = self._db.execute(
-            "SELECT key, trial, phase, split, seed, state, attempt, epochs, score, loss, seconds, predictions, "
-            "started, ended FROM folds WHERE key = ?",
-            (key,),
-        ).fetchone()
+        row = self._db.execute(FOLD + "WHERE key = ?", (key,)).fetchone()
         return None if row is None else FoldRow(*row)
 
     def epochs(self, fold: str) -> list[tuple[int, dict[str, float], float]]:
@@ -428,6 +496,22 @@ class Ledger:
         ).fetchone()[0]
 
 
+def _trial(row: tuple[Any, ...]) -> TrialRow:
+    number, values, state, objective, reason, losses, started, ended, rescue, costs = row
+    return TrialRow(
+        number,
+        json.loads(values),
+        state,
+        objective,
+        reason,
+        losses,
+        started,
+        ended,
+        rescue=json.loads(rescue),
+        costs=json.loads(costs),
+    )
+
+
 @contextmanager
 def sole_driver(folder: Path) -> Iterator[None]:
     """Hold the study's lock, which dies with its owner. Raises `Failure` while another driver holds it."""
@@ -437,7 +521,13 @@ def sole_driver(folder: Path) -> Iterator[None]:
 
 
 def _lock(file: IO[str], folder: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Failure(f"study {folder.name} is running in another process; wait for it or stop it") from error
+    for attempt in range(PATIENCE):  # who only asks whether somebody drives holds it for a moment
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if attempt == PATIENCE - 1:
+                raise Failure(
+                    f"study {folder.name} is running in another process; wait for it or stop it"
+                ) from error
+            time.sleep(0.1)

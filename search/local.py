@@ -20,7 +20,8 @@ class _Stopped(BaseException):
 class LocalRunner:
     """See `runner.Runner`. Raises `Failure` where CUDA is asked for and is not there.
 
-    threads: 1, as in a worker of the cluster on one core, so that both compute the same to the last bit.
+    threads: as the CPUs of a trial on the cluster: with as many, both compute the same to the last bit. A training
+    that hangs cannot be ended from inside its own process; here Ctrl-C does that.
     """
 
     def __init__(self, threads: int = 1, device: str = "cpu") -> None:
@@ -28,6 +29,16 @@ class LocalRunner:
             raise Failure("a GPU was asked for, and torch finds none on this machine")
         self._threads, self._device = threads, device
         self._clips: Mapping[int, ClipSet] = {}
+
+    @property
+    def workers(self) -> int:
+        """One training at a time."""
+        return 1
+
+    @property
+    def nodes(self) -> int:
+        """This machine."""
+        return 1
 
     def load(self, clips: Mapping[int, ClipSet]) -> None:
         """Keep the clips by sample rate."""

@@ -4,17 +4,21 @@
     study run > exam run of a finalist > fold runs    (exam)
 
 The projector reads the ledger's outbox, brings what it names up to date in the tracker, and only then
-acknowledges. When the tracker is away, the outbox waits.
+acknowledges. When the tracker is away, the outbox waits. What was being sent when it went away is in doubt
+(it may be executed all the same, even later): it is noted in the ledger, and settled once the tracker is back.
 """
 
 import dataclasses
+import json
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .figures import confusion_png, curves_png
 from .ledger import Change, FoldRow, Ledger, TrialRow
 from .tracker import Point, Tracker, TrackerDown, TrackerRefused
 
@@ -25,8 +29,17 @@ TRIAL_STATUS = {
     "complete": "FINISHED",
     "pruned": "KILLED",
     "failed": "FAILED",
+    "infeasible": "FAILED",
 }
-FOLD_STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED"}
+FOLD_STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED", "stale": "KILLED"}
+BATCH = (
+    2000  # changes at once: the epochs of a fold run then go in one request when there is much to catch up
+)
+DRAWN = 5  # trials whose learning curves are drawn, best first, when the search is over
+GRACE = 5.0  # seconds that anybody waits for a tracker that is known to be away
+SHARE = 0.05  # of one core, at most, that the thread computes: training needs the cores
+NICE = 5  # priority of the thread; one much lower holds up the driver, which waits for Python's lock
+Doubt = tuple[str, str]  # kind and key of a change that was being sent when the tracker went away
 
 
 @dataclass(frozen=True)
@@ -62,14 +75,33 @@ def study_key(study: StudyFacts) -> str:
 
 
 class Projector:
-    """Brings one ledger into one tracker. Lives in one thread, with a ledger connection of its own."""
+    """Brings one ledger into one tracker. Lives in one thread, with a ledger connection of its own.
 
-    def __init__(self, ledger: Ledger, tracker: Tracker, study: StudyFacts, reader: str) -> None:
+    heard: called whenever the tracker has taken something.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        tracker: Tracker,
+        study: StudyFacts,
+        reader: str,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
         self._ledger, self._tracker, self._study, self._reader = ledger, tracker, study, reader
+        self._heard = heard
         self._root = study_key(study)
         self._opened: set[str] = set()
-        self._drawn: set[str] = set()  # trials whose picture was sent
+        self._dropped: set[str] = set()
+        self._logged: dict[int, set[Point]] = {}  # trial that goes on -> points it has in the tracker
+        self._drawn: set[int] = set()  # trials whose picture was sent
+        self._front: list[int] | None = None  # as the tracker has it
         self.refused: dict[str, str] = {}  # key -> why the tracker will never take it
+        self._sent: dict[Doubt, int] = {}  # what of an unfinished batch has arrived -> its last change
+        self._settled: set[str] = set()  # runs, of a settlement that is not through
+        self.doubts: dict[Doubt, None] = dict.fromkeys(read_doubts(ledger, reader))
+        self.sending: Doubt | None = None
+        self.abandoned = False  # nobody waits any more: send nothing new
 
     def catch_up(self) -> int:
         """Send everything that waits; the number of changes sent. Raises `TrackerDown`, losing nothing.
@@ -77,38 +109,122 @@ class Projector:
         What the tracker refuses for good is noted in `refused` and does not hold up the rest.
         """
         sent = 0
-        while changes := self._ledger.changes(self._reader):
+        while changes := self._ledger.changes(self._reader, BATCH):
             self._send(changes)
             self._ledger.acknowledge(self._reader, changes[-1].id)
+            self._sent.clear()
             sent += len(changes)
         return sent
 
-    def _send(self, changes: list[Change]) -> None:
-        kinds: dict[str, dict[str, None]] = {}
-        for change in changes:
-            kinds.setdefault(change.kind, {})[change.key] = None
-        epochs: dict[str, set[int]] = {}
-        for key in kinds.get("epoch", {}):
-            fold, _, epoch = key.partition(":")
-            epochs.setdefault(fold, set()).add(int(epoch))
-        trials = {int(key): None for key in kinds.get("trial", {})}
-        self._try(self._root, self._open_study, "study" in kinds)
-        for key in dict.fromkeys([*kinds.get("fold", {}), *epochs]):
-            if (row := self._ledger.fold(key)) is not None:
-                changed = key in kinds.get("fold", {})
-                self._try(key, self._fold, row, epochs.get(key, set()), changed)
-                if row.phase == "search" and changed:
-                    trials[row.trial] = None  # its running mean has changed
-        for number in trials:
-            self._try(f"t{number:03d}", self._trial, self._ledger.trial(number))
-        for name in kinds.get("exam", {}):
-            self._try(name, self._exam, int(name.removeprefix("exam/")))
+    def settle(self, *, keep: bool = False) -> None:
+        """Remove doubles of what is in doubt and send it again. Raises `TrackerDown`; it is then still in doubt.
 
-    def _try(self, key: str, send: Callable[..., None], *facts: Any) -> None:
+        keep: it may be too early, because the tracker came back a moment ago: settle it once more later.
+        """
+        settled = []
+        try:
+            for kind, key in list(self.doubts):
+                self._try(kind, key, self._settle, kind, key)
+                settled.append((kind, key))
+                self._settled.clear()
+        finally:
+            if settled and not keep:
+                for doubt in settled:
+                    del self.doubts[doubt]
+                write_doubts(self._ledger, self._reader, list(self.doubts))
+        self.catch_up()
+
+    def _settle(self, kind: str, key: str) -> None:
+        fold = self._ledger.fold(key) if kind == "fold" else None
+        trial = fold.trial if fold else int(key) if kind == "trial" else None
+        keys = [self._root]
+        if kind == "exam" or (fold and fold.phase == "exam"):
+            keys.append(self._exam_key(fold.trial if fold else int(key.removeprefix("exam/"))))
+        elif trial is not None:
+            keys.append(self._trial_key(trial))
+            self._logged.pop(trial, None)
+        if fold:
+            keys += [self._fold_key(fold, attempt) for attempt in range(1, fold.attempt + 1)]
+        for run in keys:
+            if run not in self._settled:
+                self._tracker.settle(run)
+                self._settled.add(run)
+            self._opened.discard(run)
+            self._dropped.discard(run)
+        self._open_study(True)
+        if fold:
+            self._fold(fold, {epoch for epoch, *_ in self._ledger.epochs(fold.key)}, True)
+        if fold is None and trial is not None:
+            self._trial(self._ledger.trial(trial))
+        if kind == "exam":
+            self._exam(int(key.removeprefix("exam/")))
+
+    def _send(self, changes: list[Change]) -> None:
+        """Each thing once, in its present state, however many of the changes are about it."""
+        last: dict[Doubt, int] = {}
+        epochs: dict[str, set[int]] = {}
+        changed: set[str] = set()  # folds
+        for change in changes:
+            kind, key = change.kind, change.key
+            if kind == "epoch":
+                kind, (key, _, epoch) = "fold", key.partition(":")
+                epochs.setdefault(key, set()).add(int(epoch))
+            elif kind == "fold":
+                changed.add(key)
+            last[kind, self._root if kind == "study" else key] = change.id
+        by_kind = {kind: [key for one, key in last if one == kind] for kind in ("fold", "exam")}
+        told = ("study", self._root) in last
+        self._once(last, "study", self._root, self._open_study, told)
+        for key in by_kind["fold"]:
+            if (fold := self._ledger.fold(key)) is not None:
+                self._once(last, "fold", key, self._fold, fold, epochs.get(key, set()), key in changed)
+                if fold.phase == "search" and key in changed and fold.state != "running":
+                    trial = ("trial", str(fold.trial))  # its running mean has changed
+                    last[trial] = max(last.get(trial, 0), last["fold", key])
+        front = self._ledger.fact("front")
+        for number in self._moved(front):
+            last["trial", str(number)] = changes[-1].id
+        for key in [key for kind, key in last if kind == "trial"]:
+            self._once(last, "trial", key, self._trial, self._ledger.trial(int(key)))
+        self._front = front
+        for name in by_kind["exam"]:
+            self._once(last, "exam", name, self._exam, int(name.removeprefix("exam/")))
+        if told and self._ledger.state[0] != "running":
+            for best in self._best():
+                self._try("trial", str(best.number), self._draw, best)
+
+    def _once(
+        self, last: Mapping[Doubt, int], kind: str, key: str, send: Callable[..., None], *facts: Any
+    ) -> None:
+        """Send it unless it has arrived already: a tracker that fails now and then must see an end of a batch."""
+        upto = last.get((kind, key), 0)
+        if self._sent.get((kind, key), -1) < upto:
+            self._try(kind, key, send, *facts)
+            self._sent[kind, key] = upto
+
+    def _try(self, kind: str, key: str, send: Callable[..., None], *facts: Any) -> None:
+        if self.abandoned:
+            raise TrackerDown("the study has ended")
+        self.sending = (kind, key)
         try:
             send(*facts)
         except TrackerRefused as error:
-            self.refused[key] = str(error)
+            self.refused[f"t{int(key):03d}" if kind == "trial" else key] = str(error)
+        except TrackerDown:
+            if self.sending not in self.doubts:
+                self.doubts[self.sending] = None
+                write_doubts(self._ledger, self._reader, list(self.doubts))
+            raise
+        self.sending = None
+        self._heard()
+
+    def _moved(self, front: list[int] | None) -> list[int]:
+        """Trials that have come to the front or left it since the tracker was told."""
+        if front is None or front == self._front:
+            return []
+        if self._front is None:
+            return [row.number for row in self._ledger.trials()]
+        return sorted(set(front) ^ set(self._front))
 
     def _open_study(self, changed: bool) -> None:
         if self._root in self._opened and not changed:
@@ -125,6 +241,12 @@ class Projector:
             "data.synthetic": str(study.synthetic).lower(),
         }
         tags |= {f"limit.{name}": str(value) for name, value in study.limits.items()}
+        if (front := self._ledger.fact("front")) is not None:
+            tags["front"] = ",".join(map(str, front))
+        if mixed := self._ledger.fact("mixed"):
+            tags["mixed"] = "; ".join(f"{item['what']} {item['before']} -> {item['now']}" for item in mixed)
+        if (warm := self._ledger.fact("warm")) and warm["study"]:
+            tags["warm.start"] = warm["study"]
         began = _milliseconds(self._ledger.began)
         self._tracker.open(self._root, study.name, None, tags, study.params, began)
         self._tracker.mark(self._root, STUDY_STATUS[state], _milliseconds(since))
@@ -137,7 +259,7 @@ class Projector:
 
     def _trial(self, row: TrialRow) -> None:
         key = self._trial_key(row.number)
-        ended = f" {row.state}" if row.state in ("pruned", "failed") else ""
+        ended = f" {row.state}" if row.state in ("pruned", "failed", "infeasible") else ""
         worth = ended if row.objective is None else f" {row.objective:.3f}"
         name = (
             f"t{row.number:03d} {row.values.get('architecture', '')}".strip() + worth
@@ -152,19 +274,37 @@ class Projector:
         }
         if row.reason:
             tags["esc.reason"] = row.reason
-        self._tracker.open(key, name, self._root, tags, row.values, _milliseconds(row.started))
+        if row.rescue:
+            tags["esc.rescue"] = json.dumps(row.rescue, sort_keys=True)
+        if (front := self._ledger.fact("front")) is not None:
+            tags["esc.front"] = str(row.number in front).lower()
+        logged = self._logged.setdefault(row.number, set())
+        points = [point for point in self._trial_points(row) if point not in logged]
+        self._tracker.open(key, name, self._root, tags, row.values, _milliseconds(row.started), points)
         self._opened.add(key)
-        points = self._trial_points(row)
-        if points:
-            self._tracker.log(key, points)
+        logged.update(points)
         self._tracker.mark(key, TRIAL_STATUS[row.state], _milliseconds(row.ended or row.started))
-        if row.state == "complete" and key not in self._drawn:
-            curves = {fold.split: self._curve(fold.key) for fold in self._finished(row.number)}
-            self._tracker.attach(key, "curves.png", curves_png(curves, name))
-            self._drawn.add(key)
+        if row.ended is not None:
+            del self._logged[row.number]
+
+    def _best(self) -> list[TrialRow]:
+        """Trials whose curves somebody will look at, and which have none yet."""
+        rows = [row for row in self._ledger.trials("complete") if row.objective is not None]
+        rows.sort(key=lambda row: (-(row.objective or 0.0), row.number))
+        return [row for row in rows[:DRAWN] if row.number not in self._drawn]
+
+    def _draw(self, row: TrialRow) -> None:
+        from .figures import curves_png  # here, because matplotlib takes half a second of the start
+
+        curves = {fold.split: self._curve(fold.key) for fold in self._finished(row.number)}
+        picture = curves_png(curves, f"t{row.number:03d}")
+        self._tracker.attach(self._trial_key(row.number), "curves.png", picture)
+        self._drawn.add(row.number)
 
     def _trial_points(self, row: TrialRow) -> list[Point]:
-        points, scores = [], []
+        began = _milliseconds(row.started)
+        points = [Point(name, value, 0, began) for name, value in row.costs.items()]
+        scores: list[float] = []
         for fold in self._finished(row.number):
             assert fold.score is not None and fold.ended is not None
             scores.append(fold.score)
@@ -187,26 +327,29 @@ class Projector:
 
     def _fold_key(self, fold: FoldRow, attempt: int) -> str:
         if fold.phase == "exam":
-            return f"{self._root}/exam/t{fold.trial:03d}/s{fold.split}/r{fold.seed}"
-        return f"{self._trial_key(fold.trial)}/s{fold.split}/a{attempt}"
+            return f"{self._exam_key(fold.trial)}/s{fold.split}/r{fold.seed}"
+        # its own key, because a trial may train on a split again: with half a batch, or on other data
+        return f"{self._trial_key(fold.trial)}/s{fold.split}/{fold.key}/a{attempt}"
 
     def _fold(self, fold: FoldRow, epochs: set[int], changed: bool) -> None:
-        for attempt in range(1, fold.attempt if changed else 1):
-            self._tracker.drop(self._fold_key(fold, attempt))
+        for earlier in (self._fold_key(fold, attempt) for attempt in range(1, fold.attempt)):
+            if earlier not in self._dropped:
+                self._tracker.drop(earlier)
+                self._dropped.add(earlier)
         if fold.state == "cut":
             return
-        key = self._fold_key(fold, fold.attempt)
-        if changed or key not in self._opened:
-            self._open_fold(fold, key)
         points = self._epoch_points(fold, epochs)
         if fold.state == "finished" and fold.phase == "exam":
             points += self._exam_points(fold)
-        if points:
+        key = self._fold_key(fold, fold.attempt)
+        if changed or key not in self._opened:
+            self._open_fold(fold, key, points)
+        elif points:
             self._tracker.log(key, points)
-        if fold.ended is not None:
+        if fold.ended is not None and fold.state != "running":
             self._tracker.mark(key, FOLD_STATUS[fold.state], _milliseconds(fold.ended))
 
-    def _open_fold(self, fold: FoldRow, key: str) -> None:
+    def _open_fold(self, fold: FoldRow, key: str, points: list[Point]) -> None:
         if fold.phase == "exam":
             parent = self._open_exam(fold.trial)
         else:
@@ -228,7 +371,7 @@ class Projector:
             ),
         }
         name = f"t{fold.trial:03d} {'split' if fold.phase == 'search' else 'test fold'} {fold.split}"
-        self._tracker.open(key, name, parent, tags, {}, _milliseconds(fold.started))
+        self._tracker.open(key, name, parent, tags, {}, _milliseconds(fold.started), points)
         self._opened.add(key)
 
     def _epoch_points(self, fold: FoldRow, epochs: set[int]) -> list[Point]:
@@ -249,8 +392,11 @@ class Projector:
 
     # exam
 
+    def _exam_key(self, trial: int) -> str:
+        return f"{self._root}/exam/t{trial:03d}"
+
     def _open_exam(self, trial: int) -> str:
-        key = f"{self._root}/exam/t{trial:03d}"
+        key = self._exam_key(trial)
         if key not in self._opened:
             row = self._ledger.trial(trial)
             tags = {
@@ -271,11 +417,12 @@ class Projector:
         return f"exam t{trial:03d} {self._ledger.trial(trial).values.get('architecture', '')}".strip()
 
     def _exam(self, trial: int) -> None:
+        from .figures import confusion_png
+
         key = self._open_exam(trial)
         record = self._ledger.fact(f"exam/{trial}")
         exam, moment = record["exam"], int(record["time"] * 1000)
         figure = f"{exam['mean']:.3f} [{exam['low']:.3f}, {exam['high']:.3f}]"
-        self._tracker.open(key, f"{self._exam_name(trial)} {figure}", self._root, {}, {}, moment)
         figures = {
             "test_accuracy": exam["mean"],
             "test_accuracy_low": exam["low"],
@@ -284,7 +431,9 @@ class Projector:
             "objective": exam["validation"],
             "optimism_gap": exam["validation"] - exam["mean"],
         }
-        self._tracker.log(key, [Point(name, value, 0, moment) for name, value in figures.items()])
+        points = [Point(name, value, 0, moment) for name, value in figures.items()]
+        name = f"{self._exam_name(trial)} {figure}"
+        self._tracker.open(key, name, self._root, {}, {}, moment, points)
         self._tracker.attach(
             key,
             "confusion.png",
@@ -297,11 +446,22 @@ def _milliseconds(moment: float) -> int:
     return int(moment * 1000)
 
 
+def read_doubts(ledger: Ledger, reader: str) -> list[Doubt]:
+    """What was being sent to a reader when it went away, and has not been settled since."""
+    return [(kind, key) for kind, key in ledger.fact(f"doubts/{reader}", [])]
+
+
+def write_doubts(ledger: Ledger, reader: str, doubts: list[Doubt]) -> None:
+    """Keep them for this session or the next."""
+    ledger.write_fact(f"doubts/{reader}", doubts, change="doubt")
+
+
 class ProjectorThread:
     """Runs a projector beside a study, the one writer to the tracker. The tracker may come late, go, come back.
 
     connect: builds the tracker, in the thread (importing MLflow and creating its database take seconds).
-    pause: seconds between two looks at the outbox, five times that while the tracker is away.
+    pause: seconds between two looks at the outbox, longer after a look that took much computing; five times
+    that while the tracker is away.
     """
 
     def __init__(
@@ -312,12 +472,15 @@ class ProjectorThread:
         reader: str,
         *,
         say: Callable[[str], None],
-        pause: float = 1.0,
+        pause: float = 2.0,
     ) -> None:
         self._path, self._connect, self._study, self._reader = path, connect, study, reader
         self._say, self._pause = say, pause
+        self._projector: Projector | None = None
         self._end = False
         self._asked = self._served = 0  # passes over the outbox
+        self._alive = self._failed = -float("inf")  # when the tracker last took something, last was away
+        self._away = False  # was said
         self._turn = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
         self.trouble: str | None = None  # why changes wait at present
@@ -328,13 +491,23 @@ class ProjectorThread:
             self._thread.start()
 
     def drain(self, seconds: float) -> int:
-        """Wait until the outbox was gone through once more; the number of changes that still wait."""
-        self.start()
+        """Wait until the outbox was gone through once more; the number of changes that still wait.
+
+        A slow tracker is waited for up to `seconds`, one that is known to be away `GRACE` seconds at most.
+        """
         with self._turn:
             self._asked += 1
-            wanted = self._asked
+            wanted, asked = self._asked, time.monotonic()
             self._turn.notify_all()
-            self._turn.wait_for(lambda: self._served >= wanted, seconds)
+            self.start()
+            while self._served < wanted:
+                now = time.monotonic()
+                left = seconds - (now - asked)
+                if self.trouble:
+                    left = min(left, GRACE - (now - max(asked, self._alive)))
+                if left <= 0:
+                    break
+                self._turn.wait(left)
         ledger = Ledger(self._path)
         try:
             return ledger.backlog(self._reader)
@@ -345,41 +518,76 @@ class ProjectorThread:
         """Drain a last time and end the thread; the number of changes that still wait."""
         self._end = True
         left = self.drain(seconds)
-        self._thread.join(seconds)
+        self._thread.join(1.0)
+        if self._thread.is_alive() and self._projector is not None:  # waits for an answer: its last request
+            self._projector.abandoned = True
+            self._leave_in_doubt(self._projector.sending)
         return left
 
-    def _run(self) -> None:
+    def _leave_in_doubt(self, sending: Doubt | None) -> None:
         ledger = Ledger(self._path)
-        projector = None
-        told: set[str] = set()
         try:
-            while True:
-                asked, last = self._asked, self._end
-                try:
-                    projector = projector or Projector(ledger, self._connect(), self._study, self._reader)
-                    projector.catch_up()
-                    self._note(None)
-                    for key in projector.refused.keys() - told:
-                        told.add(key)
-                        self._say(f"MLflow does not take {key}: {projector.refused[key]}")
-                except TrackerDown as error:
-                    self._note(f"MLflow is away ({error})")
-                except Exception as error:  # a bug here must not end a search; the outbox waits
-                    self._note(f"sending to MLflow failed ({type(error).__name__}: {error})")
-                with self._turn:
-                    self._served = asked
-                    self._turn.notify_all()
-                    if last:
-                        return
-                    pause = self._pause if self.trouble is None else 5 * self._pause
-                    self._turn.wait_for(lambda asked=asked: self._asked > asked, pause)  # type: ignore[misc]
+            doubts = read_doubts(ledger, self._reader)
+            if sending is not None and sending not in doubts:
+                write_doubts(ledger, self._reader, [*doubts, sending])
         finally:
             ledger.close()
 
+    def _run(self) -> None:
+        _let_training_go_first()
+        ledger = Ledger(self._path)
+        told: set[str] = set()
+        try:
+            while True:
+                asked, last, began = self._asked, self._end, time.thread_time()
+                try:
+                    self._pass(ledger, last)
+                    for key, reason in (self._projector.refused if self._projector else {}).items():
+                        if key not in told:
+                            told.add(key)
+                            self._say(f"MLflow does not take {key}: {reason}")
+                    trouble = None
+                except TrackerDown as error:
+                    trouble = f"MLflow is away ({error})"
+                except Exception as error:  # a bug here must not end a search; the outbox waits
+                    trouble = f"sending to MLflow failed ({type(error).__name__}: {error})"
+                with self._turn:
+                    self._note(trouble)
+                    # who asked while the tracker was found away need not wait until that is found once more
+                    self._served = self._asked if trouble or last else asked
+                    self._turn.notify_all()
+                    if last or (trouble and self._end):
+                        return
+                    pause = 5 * self._pause if trouble else self._pause
+                    pause = max(pause, (time.thread_time() - began) / SHARE)
+                    self._turn.wait_for(lambda: self._asked > self._served, pause)
+        finally:
+            ledger.close()
+
+    def _pass(self, ledger: Ledger, last: bool) -> None:
+        if self._projector is None:
+            tracker = self._connect()
+            self._projector = Projector(ledger, tracker, self._study, self._reader, self._heard)
+        self._projector.catch_up()
+        calm = time.monotonic() - self._failed > 5 * self._pause
+        if self._projector.doubts and (calm or last):
+            self._projector.settle(keep=not calm)
+
+    def _heard(self) -> None:
+        self._alive, self.trouble = time.monotonic(), None
+
     def _note(self, trouble: str | None) -> None:
         """Say once when sending begins to fail, and once when it works again."""
-        if trouble and not self.trouble:
+        if trouble:
+            self._failed = time.monotonic()
+        if trouble and not self._away:
             self._say(f"{trouble}; the search goes on and the ledger keeps everything")
-        elif self.trouble and not trouble:
+        elif self._away and not trouble:
             self._say("MLflow is back, the backlog was sent")
-        self.trouble = trouble
+        self.trouble, self._away = trouble, trouble is not None
+
+
+def _let_training_go_first() -> None:
+    """Lower the priority of the calling thread, where an operating system knows such a thing (Linux)."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

@@ -1,76 +1,140 @@
-"""Stop hopeless trials early: asynchronous successive halving on (split, epoch).
+"""Stop hopeless trials early, in two stages: halving inside the first split, then a race over the splits.
 
-A trial is compared only with what other trials had at the same point of the same splits. Rungs lie at a
-third and at the end of the first split and at the end of every further split but the last: earlier rungs
-lose the winner, because annealed schedules look bad early (Li et al. 2020, "A System for Massively Parallel
-Hyperparameter Tuning", for the rule; the places were measured on ESC-10 learning curves).
+A trial is compared only with what other trials had at the same point of the same splits. Inside the first split
+asynchronous successive halving stops what is far behind (Li et al. 2020, "A System for Massively Parallel
+Hyperparameter Tuning"). At the end of a split the race drops a trial whose clips, paired with those of the best
+trial on the same splits, say that it is behind (McNemar's test; racing after Maron and Moore 1997, "The Racing
+Algorithm"). `benchmarks/pruning.py` measures on recorded curves what that saves and what it costs.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-SMOOTHED = 3  # epochs that a rung inside a split is averaged over
+import numpy as np
+
+from escmodels.scores import mcnemar
+
+PRUNERS = ("both", "asha", "race", "none")
+SMOOTHED = 3  # epochs that a rung is averaged over, where the weights themselves are no average
+EARLIEST = 1 / 6  # of the first split: before, annealed schedules look bad and the winner is lost
 
 
 @dataclass(frozen=True)
-class Rung:
-    """A point of comparison: the `position`-th split (1..) after `epoch` epochs; the best 1/`eta` go on."""
+class Policy:
+    """How trials are stopped early."""
 
-    position: int
-    epoch: int
-    eta: float
+    pruner: str = "both"  # asha: halving inside the first split; race: over the splits; both; or none
+    eta: float = 2.0  # at a rung the best 1/eta go on
+    rungs: tuple[float, ...] = (1 / 3, 1.0)  # where in the first split, as shares of its epochs
+    competitors: int = 4  # trials at a rung before anyone is stopped there
+    level: float = (
+        0.3  # of McNemar's test: the smaller, the surer that a trial is behind before it is dropped
+    )
+
+    def __post_init__(self) -> None:
+        if self.pruner not in PRUNERS:
+            raise ValueError(f"unknown pruner {self.pruner!r}, known: {', '.join(PRUNERS)}")
+        if not 1 < self.eta <= 16:
+            raise ValueError(f"eta must be above 1 and at most 16, got {self.eta:g}")
+        if not self.rungs or any(not EARLIEST <= rung <= 1 for rung in self.rungs):
+            shown = ", ".join(f"{rung:g}" for rung in self.rungs)
+            raise ValueError(
+                f"rungs must lie between 1/6 and 1 of the first split, got {shown or 'none'}: earlier ones lose the "
+                "winner, because annealed schedules look bad early"
+            )
+        if self.competitors < 2:
+            raise ValueError(f"competitors must be at least 2, got {self.competitors}")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level must lie between 0 and 1, got {self.level:g}")
+
+    @property
+    def halves(self) -> bool:
+        """Whether the first split is halved."""
+        return self.pruner in ("asha", "both")
+
+    @property
+    def races(self) -> bool:
+        """Whether there is a race over the splits."""
+        return self.pruner in ("race", "both")
 
 
-def rungs(splits: int, epochs: int, eta: float) -> tuple[Rung, ...]:
-    """The rungs of a study with so many splits of so many epochs."""
-    third = math.ceil(epochs / 3)
-    inside = (Rung(1, third, eta),) if third < epochs else ()
-    return inside + tuple(Rung(position, epochs, eta) for position in range(1, splits))
+def smoothed(curve: Sequence[float], *, averaged: bool) -> float:
+    """What a trial is worth inside a split, from its validation accuracies by epoch so far.
 
-
-def rung_score(finished: Sequence[float], current: Sequence[float]) -> float:
-    """What a trial is worth at a point: the mean over its splits so far.
-
-    finished: scores of its whole splits; current: validation accuracies by epoch of the split under way (may
-    be empty), of which the last three are averaged because single epochs swing.
+    Single epochs swing: the last three are averaged, unless the weights are an average themselves (`averaged`).
     """
-    scores = [*finished]
-    if current:
-        scores.append(math.fsum(current[-SMOOTHED:]) / len(current[-SMOOTHED:]))
-    return math.fsum(scores) / len(scores)
+    latest = curve[-1:] if averaged else curve[-SMOOTHED:]
+    return math.fsum(latest) / len(latest)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    score: float  # at a rung: the smoothed accuracy; in the race: number of right clips
+    costs: tuple[float, ...]
+    right: bytes = b""  # race: one bit a clip
 
 
 @dataclass
-class Halving:
-    """Decides who goes on. Until `minimum` trials have reached a rung nobody is stopped there."""
+class Pruner:
+    """Decides who goes on. Knows points, not trials' values: feed it in the order in which news comes in, and
+    after a restart with the whole history once more; what it says of that is of no interest.
 
-    rungs: tuple[Rung, ...]
-    minimum: int = 4
-    _scores: dict[Rung, dict[int, float]] = field(default_factory=dict)
+    splits: number of splits of a trial; epochs: length of each. `costs` of a trial, where given, restrict its
+    competitors to those that cost no more in any of them: what is cheaper than all others is not judged by them.
+    """
 
-    def __post_init__(self) -> None:
-        if self.minimum < 2 or any(rung.eta <= 1 for rung in self.rungs):
-            raise ValueError(f"pruning needs eta > 1 and at least 2 competitors, got {self}")
+    policy: Policy
+    splits: int
+    epochs: int
+    _rungs: dict[int, dict[int, _Entry]] = field(default_factory=dict)  # epoch -> trial -> entry
+    _race: dict[int, dict[int, _Entry]] = field(default_factory=dict)  # position -> trial -> entry
 
-    def rung(self, position: int, epoch: int) -> Rung | None:
-        """The rung at a point, if there is one."""
-        return next((rung for rung in self.rungs if (rung.position, rung.epoch) == (position, epoch)), None)
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs of the first split at which trials are compared."""
+        if not self.policy.halves:
+            return ()
+        points = {max(1, math.ceil(self.epochs * share - 1e-9)) for share in self.policy.rungs}
+        whole = {self.epochs} if self.splits == 1 else set()  # the end of a trial stops nobody
+        return tuple(sorted(points - whole))
 
-    def judge(self, trial: int, position: int, epoch: int, score: float) -> bool:
-        """Note the score of a trial at a rung; True if the trial goes on."""
-        rung = self.rung(position, epoch)
-        if rung is None:
-            return True
-        scores = self._scores.setdefault(rung, {})
-        scores[trial] = score
-        if len(scores) < self.minimum:
-            return True
-        better = sum(other > score for other in scores.values())
-        return better < math.ceil(len(scores) / rung.eta)
+    def races_at(self, position: int) -> bool:
+        """Whether the end of the `position`-th split (1..) is a point of the race."""
+        return self.policy.races and 1 <= position < self.splits
 
-    def remember(self, history: Iterable[tuple[int, int, int, float]]) -> None:
-        """(trial, position, epoch, score) of an earlier session of the study."""
-        for trial, position, epoch, score in history:
-            if rung := self.rung(position, epoch):
-                self._scores.setdefault(rung, {})[trial] = score
+    def halve(self, trial: int, epoch: int, score: float, costs: tuple[float, ...] = ()) -> str | None:
+        """A trial has reached a rung of the first split with this score: None, or why it is stopped."""
+        entries = self._rungs.setdefault(epoch, {})
+        entries[trial] = _Entry(score, costs)
+        scores = [entry.score for entry in entries.values() if _no_dearer(entry, costs)]
+        if len(scores) < self.policy.competitors:
+            return None
+        better = sum(other > score for other in scores)
+        if better < math.ceil(len(scores) / self.policy.eta):
+            return None
+        return f"behind at split 1, epoch {epoch}: {better + 1}. of {len(scores)}"
+
+    def race(self, trial: int, position: int, right: np.ndarray, costs: tuple[float, ...] = ()) -> str | None:
+        """A trial has ended its `position`-th split: None, or why it is dropped.
+
+        right: bool, for each clip of its first `position` splits in order whether it was right.
+        """
+        entries = self._race.setdefault(position, {})
+        entries[trial] = _Entry(int(right.sum()), costs, np.packbits(right).tobytes())
+        best, leader = max(
+            ((entry, number) for number, entry in entries.items() if _no_dearer(entry, costs)),
+            key=lambda pair: (pair[0].score, -pair[1]),
+        )
+        if leader == trial:
+            return None
+        theirs = np.unpackbits(np.frombuffer(best.right, np.uint8))[: right.size].astype(bool)
+        lost, won = int((theirs & ~right).sum()), int((right & ~theirs).sum())
+        p = mcnemar(lost, won)
+        if lost <= won or p >= self.policy.level:
+            return None
+        return f"behind trial {leader} after split {position}: {lost} clips lost, {won} won, p {p:.2g}"
+
+
+def _no_dearer(entry: _Entry, costs: tuple[float, ...]) -> bool:
+    return all(other <= own for other, own in zip(entry.costs, costs, strict=True))

@@ -14,6 +14,14 @@ OnJob = Callable[[Job, JobResult | JobFailure], None]
 class Runner(Protocol):
     """Runs trials and jobs. Closing it frees everything it holds, whatever has happened before."""
 
+    @property
+    def workers(self) -> int:
+        """Trainings side by side, at most."""
+
+    @property
+    def nodes(self) -> int:
+        """Machines that run trainings now; more than one see neither this one's files nor its local servers."""
+
     def load(self, clips: Mapping[int, ClipSet]) -> None:
         """The clips of the study by sample rate in Hz; called once, before anything is run."""
 

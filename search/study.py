@@ -1,117 +1,50 @@
 """A study: many trials on one data set under one protocol, in one folder.
 
-runs/STUDY/  study.yaml  space.yaml  splits.json  ledger.sqlite  model/  predict.txt
+runs/STUDY/  study.yaml  space.yaml  splits.json  ledger.sqlite  optuna.sqlite  model/  predict.txt
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
-import escmodels
 from escmodels.clips import ClipSet
 from escmodels.folds import PROTOCOLS, Split, check
-from spaces.load import find, load
-from spaces.space import Space, fix, options
+from spaces.space import Space, options
 
-from .check import check as check_space
-from .conductor import Limits
 from .datasets.copies.similar import Pair
 from .datasets.copies.together import sentence
-from .datasets.dataset import Dataset, open_dataset
+from .datasets.dataset import Dataset
 from .datasets.ready import Tasks, make_ready
 from .datasets.splits import check_sources, document
-from .datasets.waves import audio, shelf
+from .datasets.waves import shelf
 from .datasets.waves.store import allowed_sources
 from .errors import Failure, Leakage, UsageError
 from .exam import ExamPlan
-from .files import write_atomically
+from .fingerprint import code_fingerprint
 from .ledger import Ledger
+from .objectives import COSTS, Objective
+from .objectives import parse as parse_objectives
 from .paste import command, relative
 from .projection import StudyFacts
 from .settings import Settings
+from .spec import LIMITS, Spec
 from .suggest import Proposer
 from .terminal import say
 from .trial import Plan
+from .warm import read as warm_start
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
-NAMED = "must be at most 61 letters (a to z), digits, dots, dashes and underscores"
 RATE = "data.sample_rate"
-NUMERIC = ("torch", "torchaudio", "timm", "soundfile", "soxr")
 SPLITS = "splits.json"
 SHOWN = 3  # pairs of clips named in one message
-LIMITS = ("trials", "hours", "pruner", "eta", "finalists", "exam_seeds", "model")  # may change at a resume
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What was asked of a study; kept in its study.yaml. What may change between sessions is not here."""
-
-    data: str  # path of the data set
-    format: str | None = None
-    subset: str | None = None
-    source_regex: str | None = None
-    label_map: Mapping[str, str | None] | None = None  # old label -> new one
-    classes: Sequence[str] | None = None  # those that are kept; None: all
-    drop_cross_fold_sources: bool = False
-    accept_similar: bool = False  # clips with the same audio in two folds are no reason to stop
-    skip_bad: bool = False
-    folds: int | None = None  # to be made where there are no official ones; None: 5
-    fold_seed: int | None = None  # of folds that are made; None: 0
-    splits: str | None = None  # file with the folds, instead of making them
-    fixed: Mapping[str, Any] = field(default_factory=dict)  # --set knob=value
-    epochs: int | None = None  # instead of the space's own
-    seed: int = 0
-    sampler: str = "tpe"
-    protocol: str = "rotating"
-    trials: int = 20
-    hours: float | None = None
-    pruner: str = "asha"
-    eta: float = 2.0
-    finalists: int = 3
-    exam_seeds: int = 1
-    model: str | None = None  # registered name; None: the data set's
-
-    def __post_init__(self) -> None:
-        self.limits()  # refuses what cannot be
-        if self.model is not None and not NAME.fullmatch(self.model):
-            raise ValueError(f"model name {self.model!r} {NAMED}")
-        if self.finalists < 1 or self.exam_seeds < 1:
-            raise ValueError(
-                f"finalists and seeds must be at least 1, got {self.finalists} and {self.exam_seeds}"
-            )
-        if self.folds is not None and self.folds < 3:
-            raise ValueError(f"folds must be at least 3 (train, validation, test), got {self.folds}")
-        if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"unknown protocol {self.protocol!r}, known: {sorted(PROTOCOLS)}")
-
-    def limits(self) -> Limits:
-        """The limits of the search."""
-        return Limits(self.trials, self.hours, self.pruner, self.eta)
-
-
-def code_fingerprint() -> str:
-    """16 hex digits of all that decides what a training computes besides its recipe and data.
-
-    The source of escmodels and of the decoder, and the versions of the libraries that touch samples or tensors.
-    """
-    digest = hashlib.sha256(json.dumps([version(name) for name in NUMERIC]).encode())
-    sources = [*sorted(Path(escmodels.__path__[0]).glob("*.py")), Path(audio.__file__)]
-    for path in sources:
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 class Study:
@@ -194,21 +127,59 @@ class Study:
 
     def plan(self) -> Plan:
         """What trials share; without test rows."""
-        return Plan(tuple(split.for_search() for split in self.splits), self.epochs, self.spec.seed)
+        costs = tuple(objective.name for objective in self.objectives if objective.name in COSTS)
+        return Plan(tuple(split.for_search() for split in self.splits), self.epochs, self.spec.seed, costs)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the search looks for."""
+        return parse_objectives(self.spec.objective)
+
+    @property
+    def answers(self) -> dict[int, np.ndarray]:
+        """Split -> class of each of its validation clips, int64."""
+        return {split.number: self.labels.labels[list(split.valid)] for split in self.splits}
 
     def exam_plan(self, seeds: int) -> ExamPlan:
         """What the exam shares."""
         numbers = tuple(range(self.spec.seed, self.spec.seed + seeds))
         return ExamPlan(self.splits, self.epochs, numbers, self.spec.protocol, self.data, self.code)
 
-    def proposer(self) -> Proposer:
-        """The sampler of this study."""
-        return Proposer(self.space, seed=self.spec.seed, sampler=self.spec.sampler)
+    def proposer(self, ledger: Ledger, settings: Settings) -> Proposer:
+        """The sampler of this study. What an older study taught it is read once and kept in the ledger.
+
+        Raises `UsageError` for a space that the sampler cannot search, values to try that are none of it, and an
+        older study that teaches nothing.
+        """
+        warm = ledger.fact("warm")
+        if warm is None and self.spec.warm_start:
+            read = warm_start(
+                settings,
+                self.spec.warm_start,
+                self.space,
+                data=self.data,
+                epochs=self.epochs,
+                protocol=self.spec.protocol,
+                order=[split.number for split in self.splits],
+                objectives=self.objectives,
+            )
+            if read.remark:
+                say(read.remark)
+            warm = {"study": self.spec.warm_start, "tries": list(read.tries), "history": list(read.history)}
+            ledger.write_fact("warm", warm)
+        warm = warm or {"tries": [], "history": []}
+        proposer = sampled(self.space, self.spec, warm["tries"])
+        for values, outcome, worth, steps in warm["history"]:
+            intermediate = {int(step): score for step, score in steps.items()}
+            proposer.learn(values, outcome, worth and tuple(worth), intermediate)
+        return proposer
 
     def facts(self, id: str) -> StudyFacts:
         """What its runs in a tracker have in common. id: of the ledger."""
         asked = {
-            name: value for name, value in dataclasses.asdict(self.spec).items() if value not in (None, {})
+            name: value
+            for name, value in dataclasses.asdict(self.spec).items()
+            if value not in (None, {}, (), [])
         }
         limits = {name: asked.pop(name) for name in LIMITS if name in asked}
         return StudyFacts(
@@ -234,25 +205,35 @@ class Study:
         """The file of the ledger."""
         return self.folder / "ledger.sqlite"
 
+    @property
+    def optuna_path(self) -> Path:
+        """The search as Optuna's own tools read it."""
+        return self.folder / "optuna.sqlite"
+
     def ledger(self) -> Ledger:
         """A connection to the ledger, made where it is missing."""
         return Ledger(self.ledger_path, create=True)
 
     # folder
 
+    def recorded(self, engine: Mapping[str, Any]) -> dict[str, Any]:
+        """What stands in study.yaml and may change between sessions."""
+        return dataclasses.asdict(self.spec) | {
+            "fixed": dict(self.spec.fixed),
+            "tries": [dict(values) for values in self.spec.tries],
+            "rungs": list(self.spec.rungs),
+            "space": self.space.name,
+            "data_fingerprint": self.data,
+            "code_fingerprint": self.code,
+            "engine": dict(engine),
+        }
+
     def write(self, engine: Mapping[str, Any]) -> None:
         """Make the folder of a new study, whole or not at all. Needs the clips to be open.
 
         engine: who runs it, for sessions that do not say.
         """
-        recorded = dataclasses.asdict(self.spec) | {
-            "fixed": dict(self.spec.fixed),
-            "space": self.space.name,
-            "data_fingerprint": self.data,
-            "skipped": {name: reason for name, reason in self.dataset.skipped},
-            "code_fingerprint": self.code,
-            "engine": dict(engine),
-        }
+        recorded = self.recorded(engine) | {"skipped": dict(self.dataset.skipped)}
         splits = {
             "protocol": self.spec.protocol,
             "splits": [{"split": split.number, **_folds(split)} for split in self.splits],
@@ -292,125 +273,15 @@ def _folds(split: Split) -> dict[str, Any]:
     }
 
 
-def create(spec: Spec, space_path: str, settings: Settings, name: str | None) -> Study:
-    """Begin a study: checks the space and the data set's layout. Its folder is made by `Study.write`.
-
-    name: None for the next free one. Raises `UsageError` for a taken name, a bad space, or missing data.
-    """
-    source = _space_file(space_path)
-    space = _load_space(source, spec.fixed)
-    dataset = _open_dataset(spec)
-    if name is None:
-        stem = f"{space.name}-{dataset.name}" if space.name != dataset.name else space.name
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:50] or "study"
-        name = next(
-            free for number in range(1, 10**6) if not settings.study(free := f"{stem}-{number}").exists()
-        )
-    if not NAME.fullmatch(name):
-        raise UsageError(f"study name {name!r} {NAMED}")
-    folder = settings.study(name)
-    if folder.exists():
-        raise UsageError(
-            f"study {name} exists at {folder}: go on with '{command(settings, 'resume', name)}' "
-            "or choose another --study"
-        )
-    return Study(folder, dataclasses.replace(spec, data=str(dataset.root.resolve())), space, dataset, source)
-
-
-def reopen(name: str, settings: Settings, **changes: Any) -> Study:
-    """Open a study that was begun. `changes` replace what was asked (trials, hours ...).
-
-    Raises `UsageError` where there is none, `Failure` where its folder is damaged.
-    """
-    folder = settings.existing_study(name)
-    recorded = _recorded(folder)
+def sampled(space: Space, spec: Spec, tries: Sequence[Mapping[str, Any]]) -> Proposer:
+    """The sampler of a space, which begins with what was asked for and these."""
     try:
-        known = {item.name for item in dataclasses.fields(Spec)} & recorded.keys()
-        spec = Spec(**{name: recorded[name] for name in known})
-    except (KeyError, TypeError, ValueError) as error:
-        raise Failure(f"{folder / 'study.yaml'} cannot be read: {type(error).__name__} {error}") from error
-    try:
-        spec = dataclasses.replace(
-            spec, **{key: value for key, value in changes.items() if value is not None}
+        return Proposer(
+            space,
+            seed=spec.seed,
+            sampler=spec.sampler,
+            objectives=parse_objectives(spec.objective),
+            tries=[*spec.tries, *tries],
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    source = folder / "space.yaml"
-    space = _load_space(source, spec.fixed, name=recorded["space"])
-    return Study(folder, spec, space, _open_dataset(spec, folder / SPLITS), source)
-
-
-def _recorded(folder: Path) -> dict[str, Any]:
-    """What stands in the study.yaml of a folder."""
-    path = folder / "study.yaml"
-    try:
-        recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise Failure(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if (
-        not isinstance(recorded, dict)
-        or not {"space", "data_fingerprint", "code_fingerprint"} <= recorded.keys()
-    ):
-        raise Failure(f"{path} cannot be read: it lacks space, data_fingerprint or code_fingerprint")
-    return recorded
-
-
-def check_unchanged(study: Study) -> None:
-    """Raises `Failure` when data or numeric code are not what the study began with: results would not mix."""
-    recorded = _recorded(study.folder)
-    if recorded["data_fingerprint"] != study.data:
-        raise Failure(
-            f"the data at {study.dataset.root} have changed since study {study.folder.name} began "
-            f"({recorded['data_fingerprint']} then, {study.data} now); restore them or begin a new study"
-        )
-    if recorded["code_fingerprint"] != study.code:
-        raise Failure(
-            f"escsearch or torch have changed since study {study.folder.name} began "
-            f"({recorded['code_fingerprint']} then, {study.code} now); use that version or begin a new study"
-        )
-
-
-def recorded_engine(study: Study) -> dict[str, Any]:
-    """Who ran the study in its last session."""
-    return dict(_recorded(study.folder).get("engine") or {})
-
-
-def update(study: Study, engine: Mapping[str, Any]) -> None:
-    """Write changed limits and who runs it now into study.yaml."""
-    recorded = _recorded(study.folder) | dataclasses.asdict(study.spec) | {"engine": dict(engine)}
-    write_atomically(study.folder / "study.yaml", yaml.safe_dump(recorded, sort_keys=False))
-
-
-def _space_file(path: str) -> Path:
-    try:
-        return Path(find(path))
-    except (ValueError, OSError) as error:
-        raise UsageError(str(error)) from error
-
-
-def _load_space(path: Path, fixed: Mapping[str, Any], name: str | None = None) -> Space:
-    try:
-        space = load(path)
-        for knob, value in fixed.items():
-            space = fix(space, knob, value)
-    except (ValueError, OSError) as error:
-        raise UsageError(str(error)) from error
-    check_space(space)
-    return dataclasses.replace(space, name=name) if name else space
-
-
-def _open_dataset(spec: Spec, splits: Path | None = None) -> Dataset:
-    """The data set of a study; one that has begun reads its folds from its own `splits`, however they were made."""
-    return open_dataset(
-        spec.data,
-        format=spec.format,
-        subset=spec.subset,
-        source_regex=spec.source_regex,
-        label_map=spec.label_map,
-        classes=spec.classes,
-        folds=None if splits else spec.folds,
-        seed=None if splits else spec.fold_seed,
-        splits=splits or (Path(spec.splits) if spec.splits else None),
-        skip_bad=spec.skip_bad,
-        drop_cross_fold_sources=spec.drop_cross_fold_sources,
-    )

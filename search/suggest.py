@@ -1,236 +1,185 @@
-"""Optuna, met here only: it proposes points of a Space, is told how they did, and learns of earlier sessions.
+"""The proposer of a search: tries and defaults first, then what a sampler of Optuna proposes, nothing twice."""
 
-Optuna sees a trial through our `walk` (define by run), so only open knobs are its parameters. Fixed knobs are
-none. A knob whose range differs from arm to arm is one parameter per arm: Optuna wants one range a name.
-"""
-
-import math
 import random
-import warnings
-from collections import defaultdict, deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 
-from spaces.domains import Categorical, Domain, Float, Int, Value
-from spaces.space import (
-    PointError,
-    Space,
-    complete,
-    every,
-    place,
-    sample,
-    walk,
-)
+from spaces.domains import Domain, Value, settle, show
+from spaces.space import PointError, Space, complete, contains, sample, walk
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
+from .guide import Guide, Running
+from .objectives import ACCURACY, Objective
+from .samplers import SAMPLERS, searched
+
+__all__ = ["OUTCOMES", "SAMPLERS", "Proposer"]
 
 MODELLED = 5  # tries of the sampler to find a new point, before a random one is looked for
 DRAWN = 300  # random points that are looked through
-SAMPLERS = ("tpe", "random")
-OUTCOMES = ("complete", "pruned", "failed")
+OUTCOMES = ("complete", "pruned", "failed", "infeasible")
 
 
 class Proposer:
     """Proposes values, best guess after best guess. One thread calls it.
 
     Args:
-        seed: equal seeds and equal answers give equal proposals.
+        seed: equal seeds and equal answers give equal proposals, in one session or in several: chance is drawn anew
+            for each proposal, from the seed and the number of points before it. (Only cmaes begins anew with a
+            session, and a sampler that is shown a part of more than 200 trials may be shown another part.)
         startup: random proposals before the sampler begins to model.
-        sampler: "tpe" (multivariate, grouped by open knobs, aware of what is running) or "random".
+        sampler: "tpe" (multivariate, grouped by open knobs, aware of what is running), "random", "grid" (every
+            point once in random order, ranges at their low end, middle and high end), "cmaes" (begins at the
+            best known point) or "gp".
+        objectives: what counts, in the order of `worth`.
+        tries: points to begin with, in this order; each may name only some knobs. The defaults come after them.
 
     Raises:
-        ValueError: an unknown sampler.
+        ValueError: an unknown sampler, one that the space or the objectives do not allow, or a try that is no
+            point of the space.
     """
 
-    def __init__(self, space: Space, *, seed: int, startup: int = 10, sampler: str = "tpe") -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._seed, self._startup, self._sampler = space, seed, startup, sampler
-        self._study = optuna.create_study(direction="maximize", sampler=_sampler(sampler, seed, startup))
-        self._open: dict[int, optuna.trial.Trial] = {}  # by proposal
+    def __init__(
+        self,
+        space: Space,
+        *,
+        seed: int,
+        startup: int = 10,
+        sampler: str = "tpe",
+        objectives: Sequence[Objective] = ACCURACY,
+        tries: Sequence[Mapping[str, Value]] = (),
+    ) -> None:
+        self._space, self._seed = space, seed
+        self._searched = searched(space, sampler, objectives)
+        firsts: list[dict[str, Value]] = []
+        for point in (*_tried(space, tries), *(complete(space, default) for default in space.defaults)):
+            if point not in firsts:
+                firsts.append(point)
+        self._firsts = deque(firsts)
+        self._guide = Guide(self._searched, startup, sampler, tuple(objectives))
+        self._running: dict[int, Running] = {}  # by proposal
         self._next = 0
-        self._replayed = 0
-        self._rng = random.Random(seed)
-        self._seen: set[frozenset[tuple[str, Value]]] = set()  # points that were asked or replayed
-        self._firsts = deque(complete(space, default) for default in space.defaults)
-        self._several = _several(space)
+        self._seen: set[tuple[Value, ...]] = set()  # points that were asked or replayed
 
     def ask(self) -> tuple[int, dict[str, Value]]:
-        """A number for the proposal and its values, fixed knobs included. The defaults come first.
+        """A number for the proposal and its values, fixed knobs included: tries, defaults, then the sampler.
 
         A sampler on a small space comes back to its best points again and again; then a point that was never
-        asked is drawn at random. Only when none is found does an old one come again.
+        asked is drawn at random. Only when none is found (a grid is at its end) does an old one come again.
         """
         if self._firsts:
-            return self._begin(self._firsts.popleft())
+            return self._give(self._firsts.popleft())
+        chance = random.Random(f"{self._seed}, {len(self._seen)}")
         for _ in range(MODELLED):
-            known = len(self._seen)
-            proposal, values = self._begin({})
-            if len(self._seen) > known:
-                return proposal, values
-            self.tell(proposal, "failed", None, {})
-        drawn = (sample(self._space, self._rng) for _ in range(DRAWN))
-        return self._begin(next((point for point in drawn if _identity(point) not in self._seen), values))
+            running, values = self._guide.propose(chance.getrandbits(32))
+            if _identity(values) not in self._seen:
+                return self._number(values, running), values
+            self._guide.drop(running)
+        drawn = (sample(self._searched, chance) for _ in range(DRAWN))
+        return self._give(next((point for point in drawn if _identity(point) not in self._seen), values))
 
     def tell(
-        self, proposal: int, outcome: str, value: float | None, intermediate: Mapping[int, float]
+        self,
+        proposal: int,
+        outcome: str,
+        worth: tuple[float, ...] | None,
+        intermediate: Mapping[int, float],
     ) -> None:
         """How a proposal ended.
 
         Args:
-            outcome: "complete" with its objective, "pruned" or "failed".
-            value: the objective, to be maximised.
-            intermediate: the objective so far by step; what a pruned trial is judged by.
+            outcome: "complete", "pruned", "infeasible" (it cannot be trained: the sampler learns to stay away)
+                or "failed" (no fault of the values: teaches nothing).
+            worth: what a complete trial came to in each objective, in its unit; of a pruned one what it had come
+                to, where that is known.
+            intermediate: the first objective so far by step; what a pruned trial is judged by.
         """
-        trial = self._open.pop(proposal, None)
-        if trial is None:  # values of a space that has changed since
-            return
-        for step, score in sorted(intermediate.items()):
-            if math.isfinite(score):
-                trial.report(score, step)
-        state, value = _ending(outcome, value)
-        self._study.tell(trial, value, state)
+        assert outcome in OUTCOMES, outcome
+        if proposal in self._running:
+            self._guide.end(self._running.pop(proposal), outcome, worth, intermediate)
 
     def replay(
         self,
         values: Mapping[str, Value],
         outcome: str,
-        value: float | None,
+        worth: tuple[float, ...] | None,
         intermediate: Mapping[int, float],
     ) -> int:
-        """Take up a trial of an earlier session: its proposal number.
+        """Take up a trial of an earlier session of this study: its proposal number.
 
-        outcome: as for `tell`, or "running": it is told later. Defaults that were tried are not asked again.
-        Values that are no point of the space (it has changed since) get a number and teach nothing.
+        outcome: as for `tell`, or "running": it is told later. Tries and defaults that were tried are not asked
+        again. Values that are no point of the space (it has changed since) get a number and teach nothing.
         """
-        self._replayed += 1  # go on with other random numbers: the old ones would give the old proposals
-        seed = random.Random(f"{self._seed}, {self._replayed}").getrandbits(32)
-        self._rng, self._study.sampler = random.Random(seed), _sampler(self._sampler, seed, self._startup)
+        assert outcome in (*OUTCOMES, "running"), outcome
         try:
             point = complete(self._space, values)
         except PointError:
-            return self._number(None)
+            self._next += 1
+            return self._next - 1
         if point in self._firsts:
             self._firsts.remove(point)
-        self._seen.add(_identity(point))
         if outcome == "running":
-            return self._begin(point)[0]
-        self._study.add_trial(self._history(point, outcome, value, intermediate))
-        return self._number(None)
+            return self._give(point)[0]
+        if self._searchable(point):
+            self._guide.learn(point, outcome, worth, intermediate)
+        return self._number(point, None)
 
-    def _history(
-        self, point: Mapping[str, Value], outcome: str, value: float | None, intermediate: Mapping[int, float]
-    ) -> "optuna.trial.FrozenTrial":
-        from optuna.trial import create_trial
+    def learn(
+        self,
+        values: Mapping[str, Value],
+        outcome: str,
+        worth: tuple[float, ...] | None,
+        intermediate: Mapping[int, float],
+    ) -> bool:
+        """Learn from a trial of an older study; False if it is no point of this space.
 
-        finite = {step: score for step, score in intermediate.items() if math.isfinite(score)}
-        state, value = _ending(outcome, value)
-        drawn = self._drawn(point)
-        return create_trial(
-            params={name: value for name, (value, _) in drawn.items()},
-            distributions={name: _distribution(domain) for name, (_, domain) in drawn.items()},
-            intermediate_values=finite,
-            state=state,
-            value=value,
-        )
+        values: every knob that a recipe has; those that this space does not open at the point are left aside. The
+        point may be asked again here, and the trial gets no number. A grid is not shortened by it.
+        """
+        assert outcome in OUTCOMES, outcome
+        try:
+            point = walk(self._space, lambda knob, domain, path: _taken(knob, domain, values))
+        except PointError:
+            return False
+        if any(values.get(knob) != value for knob, value in point.items()):  # the space fixes another value
+            return False
+        if self._searched is self._space:
+            self._guide.learn(point, outcome, worth, intermediate)
+        return True
 
-    def _number(self, trial: "optuna.trial.Trial | None") -> int:
-        """The number of a new proposal; it can be told if it has a trial."""
-        if trial is not None:
-            self._open[self._next] = trial
+    def _give(self, point: dict[str, Value]) -> tuple[int, dict[str, Value]]:
+        """Propose this point."""
+        running = self._guide.begin(point) if self._searchable(point) else None
+        return self._number(point, running), point
+
+    def _searchable(self, point: Mapping[str, Value]) -> bool:
+        """Whether the sampler can come to a point: not if it lies beside the grid."""
+        return self._searched is self._space or contains(self._searched, point)
+
+    def _number(self, point: Mapping[str, Value], running: Running | None) -> int:
+        """The number of a new proposal; the sampler hears of its end if it knows of it."""
+        self._seen.add(_identity(point))
+        if running is not None:
+            self._running[self._next] = running
         self._next += 1
         return self._next - 1
 
-    def _begin(self, fixed: Mapping[str, Value]) -> tuple[int, dict[str, Value]]:
-        """A running trial of Optuna, with the values given or, where none are, those that it proposes."""
-        if fixed:
-            self._study.enqueue_trial({name: value for name, (value, _) in self._drawn(fixed).items()})
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", _experimental())
-            trial = self._study.ask()
-            values = walk(self._space, lambda name, domain, path: self._suggest(trial, name, domain, path))
-        self._seen.add(_identity(values))
-        return self._number(trial), values
 
-    def _drawn(self, values: Mapping[str, Value]) -> dict[str, tuple[Value, Domain]]:
-        """What is drawn at a point, under Optuna's names."""
-        drawn: dict[str, tuple[Value, Domain]] = {}
-
-        def note(knob: str, domain: Domain, path: str) -> Value:
-            drawn[self._name(knob, path)] = (values[knob], domain)
-            return values[knob]
-
-        walk(self._space, note)
-        return drawn
-
-    def _name(self, knob: str, path: str) -> str:
-        return place(knob, path) if knob in self._several else knob
-
-    def _suggest(self, trial: "optuna.trial.Trial", knob: str, domain: Domain, path: str) -> Value:
-        name = self._name(knob, path)
-        match domain:
-            case Float(low, high, log):
-                return trial.suggest_float(name, low, high, log=log)
-            case Int(low, high, step, log):
-                return trial.suggest_int(name, low, high, step=step, log=log)
-            case Categorical(choices):
-                choice: Any = trial.suggest_categorical(name, choices)
-                return choice
+def _tried(space: Space, tries: Sequence[Mapping[str, Value]]) -> Iterator[dict[str, Value]]:
+    """Whole points of the tries of a user."""
+    for number, values in enumerate(tries, start=1):
+        try:
+            yield complete(space, values)
+        except PointError as error:
+            written = ",".join(f"{knob}={show(value)}" for knob, value in values.items())
+            raise ValueError(f"try {number} ({written}) is no point of {space.name}: {error}") from None
 
 
-def _distribution(domain: Domain) -> "BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    match domain:
-        case Float(low, high, log):
-            return FloatDistribution(low, high, log=log)
-        case Int(low, high, step, log):
-            return IntDistribution(low, high, log=log, step=step)
-        case Categorical(choices):
-            return CategoricalDistribution(choices)
+def _taken(knob: str, domain: Domain, values: Mapping[str, Value]) -> Value:
+    """The value of a knob in a recipe."""
+    if knob not in values or not domain.contains(values[knob]):
+        raise PointError(knob, f"{knob} is not in its range")
+    return settle(domain, values[knob])
 
 
-def _identity(values: Mapping[str, Value]) -> frozenset[tuple[str, Value]]:
-    return frozenset(values.items())
-
-
-def _ending(outcome: str, value: float | None) -> "tuple[optuna.trial.TrialState, float | None]":
-    """Optuna's state and value of an outcome; a complete trial without a finite value has failed."""
-    from optuna.trial import TrialState
-
-    assert outcome in OUTCOMES, outcome
-    if outcome == "complete" and value is not None and math.isfinite(value):
-        return TrialState.COMPLETE, value
-    return TrialState.PRUNED if outcome == "pruned" else TrialState.FAIL, None
-
-
-def _sampler(name: str, seed: int, startup: int) -> Any:
-    import optuna
-
-    if name not in SAMPLERS:
-        raise ValueError(f"unknown sampler {name!r}, known: {', '.join(SAMPLERS)}")
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", _experimental())
-        return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True
-        )
-
-
-def _experimental() -> type[Warning]:
-    from optuna.exceptions import ExperimentalWarning
-
-    return ExperimentalWarning
-
-
-def _several(space: Space) -> frozenset[str]:
-    """Knobs that have unequal domains in different arms."""
-    domains: dict[str, set[Domain]] = defaultdict(set)
-    for name, domain, _ in every(space):
-        if isinstance(domain, Domain):
-            domains[name].add(domain)
-    return frozenset(name for name, found in domains.items() if len(found) > 1)
+def _identity(values: Mapping[str, Value]) -> tuple[Value, ...]:
+    """Equal for equal points only: which knobs a walk comes to is decided by its values so far."""
+    return tuple(values.values())

@@ -7,12 +7,16 @@ from typing import Any
 from escmodels.scores import Exam
 
 from .ledger import TrialRow
+from .optuna_store import open_command
 from .paste import command
 from .progress import clock, label
-from .run import Outcome, example_clip
+from .run import example_clip
+from .session import Outcome
 from .settings import Settings
 from .study import Study
 
+FRONT = 5  # trials of the front that are shown
+STATES = ("complete", "pruned", "failed", "infeasible", "waiting")
 PROTOCOLS = {"rotating": "rotating (tuned CV: each test fold served as validation in another split)"}
 
 
@@ -32,7 +36,8 @@ def next_commands(study: Study, settings: Settings, champion: bool) -> list[str]
         model = f"models:/{study.model_name}@champion"
         commands.append(command(settings, "predict", model, example_clip(study)))
         commands.append(command(settings, "models", study.model_name))
-    return [*commands, command(settings, "status", name), command(settings, "ui")]
+    commands += [command(settings, "status", name), command(settings, "ui")]
+    return [*commands, open_command(study.optuna_path)] if study.optuna_path.is_file() else commands
 
 
 def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
@@ -40,7 +45,7 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
     study = outcome.study
     seconds = sum(outcome.seconds.values())
     states = ", ".join(
-        f"{outcome.count(s)} {s}" for s in ("complete", "pruned", "failed") if outcome.count(s)
+        f"{outcome.count(s)} {s}" for s in ("complete", "pruned", "failed", "infeasible") if outcome.count(s)
     )
     data = f"{study.dataset.name}{' (synthetic sounds)' if study.dataset.synthetic else ''}"
     lines = [
@@ -50,6 +55,13 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
         f"{outcome.epochs_spent} of {outcome.epochs_full} epochs of a full search"
         + (f", {1 - outcome.epochs_spent / outcome.epochs_full:.0%} saved" if outcome.epochs_full else ""),
     ]
+    if len(outcome.front) > 1:
+        lines.append(_front_line(outcome))
+    for change in outcome.mixed:
+        lines.append(
+            f"caution   the {change['what']} changed during the study ({change['before']} to {change['now']}) and that "
+            "was accepted: figures of both are compared"
+        )
     if study.dataset.skipped:
         lines.append(f"left out  {len(study.dataset.skipped)} clips, named with the reason in study.yaml")
     if study.similar:
@@ -66,9 +78,24 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
         lines.append(f"MLflow    {outcome.backlog} changes still wait; send them later with: {later}")
     stages = ", ".join(f"{name} {clock(value)}" for name, value in outcome.seconds.items())
     lines.append(f"time      {clock(seconds)} ({stages})")
+    if outcome.trouble:
+        lines.append(f"model     not registered: {outcome.trouble}")
     lines += ["", "next"]
     lines += [f"  {line}" for line in next_commands(study, settings, outcome.shipped is not None)]
     return f"study {study.folder.name}", "\n".join(lines)
+
+
+def _front_line(outcome: Outcome) -> str:
+    """The trials that no other one beats in every objective."""
+    rows = {row.number: row for row in outcome.trials}
+    asked = outcome.study.spec.objective
+    shown = [
+        f"t{number:03d} {rows[number].objective:.3f} "
+        + " ".join(f"{name} {value:,.4g}" for name, value in rows[number].costs.items())
+        for number in outcome.front[:FRONT]
+    ]
+    more = f"; and {len(outcome.front) - FRONT} more" if len(outcome.front) > FRONT else ""
+    return f"front     {len(outcome.front)} trials by {asked}: {'; '.join(shown)}{more}"
 
 
 def _took(outcome: Outcome) -> str:
@@ -114,7 +141,7 @@ def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
             "skipped": dict(study.dataset.skipped),
             "similar_across_folds": study.similar,
         },
-        "trials": {state: outcome.count(state) for state in ("complete", "pruned", "failed", "waiting")},
+        "trials": {state: outcome.count(state) for state in STATES},
         "exams": [
             {"trial": row.number, "values": row.values, **json.loads(exam.to_json()), "gap": exam.gap}
             for row, exam in outcome.exams
@@ -129,6 +156,14 @@ def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         },
         "epochs": {"spent": outcome.epochs_spent, "full": outcome.epochs_full},
         "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
+        "front": [
+            {"trial": row.number, "accuracy": row.objective, **row.costs}
+            for number in outcome.front
+            for row in outcome.trials
+            if row.number == number
+        ],
+        "mixed": outcome.mixed,
+        "trouble": outcome.trouble or None,
         "backlog": outcome.backlog,
         "next": next_commands(study, settings, shipped is not None),
     }

@@ -1,7 +1,8 @@
 """What a place that shows runs has to offer, and its twin in memory.
 
 Runs are addressed by our own keys, never by the tracker's: opening a key twice opens one run, and a point
-that arrives twice counts once, so that a projection may repeat itself after a crash.
+that arrives twice counts once, so that a projection may repeat itself after a crash. One tracker writes at a
+time; a later one finds what earlier ones made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,14 +45,15 @@ class Tracker(Protocol):
         tags: Mapping[str, str],
         params: Mapping[str, object],
         time: int,
+        points: Sequence[Point] = (),
     ) -> None:
-        """Make sure that the run exists and carries this name, these tags and params. Params never change.
+        """Make sure that the run exists and carries this name, these tags, params and points. Params never change.
 
         time: when a new run began, in milliseconds since 1970.
         """
 
     def log(self, key: str, points: Sequence[Point]) -> None:
-        """Add points to an open run."""
+        """Add points to a run that was opened."""
 
     def attach(self, key: str, name: str, content: bytes) -> None:
         """Put a file (a picture, a table) on a run."""
@@ -61,6 +63,13 @@ class Tracker(Protocol):
 
     def drop(self, key: str) -> None:
         """Remove a run that was cut off: another attempt takes its place under another key."""
+
+    def settle(self, key: str) -> int:
+        """After an outage: remove every run of this key but the one in use; the number removed.
+
+        A call that went down may be executed all the same, even later. What the run carries is then to be
+        sent again: nothing that was sent before counts as known.
+        """
 
 
 @dataclass
@@ -101,6 +110,7 @@ class MemoryTracker:
         tags: Mapping[str, str],
         params: Mapping[str, object],
         time: int,
+        points: Sequence[Point] = (),
     ) -> None:
         """See `Tracker.open`."""
         self._check()
@@ -115,6 +125,7 @@ class MemoryTracker:
         run.name = name
         run.tags |= tags
         run.params |= wanted
+        run.points |= set(points)
 
     def log(self, key: str, points: Sequence[Point]) -> None:
         """See `Tracker.log`."""
@@ -135,3 +146,8 @@ class MemoryTracker:
         """See `Tracker.drop`."""
         self._check()
         self.runs.pop(key, None)
+
+    def settle(self, key: str) -> int:
+        """See `Tracker.settle`. Here a key holds one run, and every call is executed or not."""
+        self._check()
+        return 0

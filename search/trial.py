@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from escmodels.clips import ClipSet
+from escmodels.costs import costs
 from escmodels.fit import Diverged, EpochScore, Fitted, fit
 from escmodels.folds import SearchSplit
 from escmodels.recipe import parse
@@ -28,11 +29,15 @@ class Plan:
     splits: tuple[SearchSplit, ...]  # in the order in which every trial runs them
     epochs: int
     seed: int
+    costs: tuple[str, ...] = ()  # what objectives want to know of a recipe before it is trained
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial handed to a worker; `finished` are the splits that it need not train again."""
+    """A trial handed to a worker; `finished` are the splits that it need not train again.
+
+    values: what it trains with, rescued from lack of memory where that was needed.
+    """
 
     trial: int
     values: Mapping[str, Any]
@@ -51,7 +56,10 @@ class FoldResult:
 
 @dataclass(frozen=True)
 class Report:
-    """One epoch of one split, or the end of the trial for a reason of its own (`failed`)."""
+    """One epoch of one split; or `costs` alone, before the first; or the end of the trial for a reason of its own.
+
+    `failed`: it cannot be trained. `memory`: there was too little for it.
+    """
 
     trial: int
     split: int = 0
@@ -59,6 +67,8 @@ class Report:
     metrics: Mapping[str, float] = field(default_factory=dict)
     result: FoldResult | None = None  # with the last epoch of a split
     failed: str = ""
+    memory: str = ""
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_trial(
@@ -84,11 +94,24 @@ def run_trial(
         _run_splits(assignment, plan, clips_at, tell, device)
     except Diverged as error:
         report(Report(trial, failed=f"diverged: {error}"))
-    except (ValueError, RuntimeError) as error:  # a net that does not fit its input, out of memory
-        report(Report(trial, failed=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
+    except (
+        ValueError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # a net that does not fit its input, or the memory
+        sentence = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        report(Report(trial, memory=sentence) if lacks_memory(error) else Report(trial, failed=sentence))
     except _FromReport as passed:
         assert passed.__cause__ is not None
         raise passed.__cause__ from None
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory, of the device or of the machine, was all that was missing."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # on a CPU torch raises a plain RuntimeError
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 class _FromReport(BaseException):
@@ -100,6 +123,9 @@ def _run_splits(
 ) -> None:
     recipe = parse(assignment.values)
     clips = clips_at(recipe.data.sample_rate)
+    if plan.costs and not assignment.finished:
+        measured = costs(recipe, clips.subset(plan.splits[0].train[:1]), device, plan.costs)
+        report(Report(assignment.trial, costs=measured))
     for split in plan.splits:
         if split.number not in assignment.finished:
             _run_split(assignment.trial, recipe, split, plan, clips, report, device)

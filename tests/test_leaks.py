@@ -26,7 +26,8 @@ from search.datasets.dataset import open_dataset
 from search.datasets.waves.store import prepare
 from search.errors import Leakage
 from search.settings import resolve
-from search.study import Spec, create
+from search.spec import Spec
+from search.studies import create
 from search.trial import Plan
 
 COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file", "take")

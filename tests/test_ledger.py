@@ -185,3 +185,36 @@ def test_two_drivers_are_refused_and_the_lock_dies_with_its_owner(tmp_path):
         owner.join()
     with sole_driver(tmp_path):
         pass
+
+
+# versions
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    old = Ledger(path, create=True)
+    old.open_trial(0, {"x": 1})
+    old.close()
+    with sqlite3.connect(path) as database:
+        for column in ("rescue", "costs"):
+            database.execute(f"ALTER TABLE trials DROP COLUMN {column}")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    ledger = Ledger(path)
+    ledger.write_costs(0, {"params": 7.0})
+    assert (ledger.trial(0).trained, ledger.trial(0).costs) == ({"x": 1}, {"params": 7.0})
+    ledger.close()
+
+
+def test_a_rescued_trial_trains_with_other_values_from_its_first_split(ledger):
+    ledger.open_trial(0, {"a": 1, "b": 2})
+    ledger.log_epoch("k", 1, {}, trial=0, phase="search", split=1, seed=0)
+    ledger.finish_fold("k", score=0.5, loss=1.0, epochs=1, seconds=1.0, predictions=b"")
+    ledger.write_rung(0, 1, 1, 0.5)
+    ledger.rescue_trial(0, {"b": 4})
+    row = ledger.trial(0)
+    assert (row.state, row.values, row.trained) == ("waiting", {"a": 1, "b": 2}, {"a": 1, "b": 4})
+    assert ledger.rungs() == []
+    assert ledger.scores(0) == {}
+    ledger.log_epoch("k", 1, {}, trial=0, phase="search", split=1, seed=0)  # the same key counts again
+    assert (ledger.fold("k").state, ledger.fold("k").attempt) == ("running", 2)

@@ -25,7 +25,8 @@ from search.datasets.waves.build import duration
 from search.datasets.waves.store import prepare
 from search.errors import Failure, UsageError
 from search.settings import resolve
-from search.study import Spec, create
+from search.spec import Spec
+from search.studies import create
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,13 @@ import yaml
 
 from search import study as module
 from search.datasets.synthetic import write_esc50_folder
+from search.engine import Engine, continued
 from search.errors import Failure, Leakage, UsageError
-from search.run import Engine, _continued
+from search.ledger import Ledger
+from search.session import _mix
 from search.settings import resolve
-from search.study import Spec, check_unchanged, create, recorded_engine, reopen, update
+from search.spec import Spec
+from search.studies import changed, create, recorded_engine, reopen, update
 
 
 @contextmanager
@@ -48,8 +51,11 @@ def test_what_was_asked_comes_back(place):
     again = reopen("s", place[1])
     assert again.spec == begun.spec
     assert (again.epochs, again.space.name) == (4, "smoke")
-    assert again.proposer().ask() == begun.proposer().ask()
-    assert again.proposer().ask()[1]["optim.lr"] == 0.002
+    ledger = begun.ledger()
+    first = again.proposer(ledger, place[1]).ask()
+    assert first == begun.proposer(ledger, place[1]).ask()
+    assert first[1]["optim.lr"] == 0.002
+    ledger.close()
 
 
 def test_limits_may_change_when_it_is_reopened_and_are_kept(place):
@@ -79,6 +85,10 @@ def test_trials_are_never_given_a_test_row(place):
         assert not hasattr(split, "test")
 
 
+def refuse(sentence):
+    return False
+
+
 def test_changed_data_are_not_mixed_in(place):
     begin(place, "s")
     file = next((place[0] / "audio").glob("*.wav"))
@@ -86,8 +96,8 @@ def test_changed_data_are_not_mixed_in(place):
     soundfile.write(file, samples / 2, rate)
     again = reopen("s", place[1])
     again.open_clips(place[1], quiet)
-    with pytest.raises(Failure, match="the data at .* have changed since study s began"):
-        check_unchanged(again)
+    with pytest.raises(Failure, match="the data at .* have changed since study s began .* --accept-changed"):
+        _mix(again, refuse)
 
 
 def test_changed_code_is_not_mixed_in(place, monkeypatch):
@@ -96,14 +106,30 @@ def test_changed_code_is_not_mixed_in(place, monkeypatch):
     again = reopen("s", place[1])
     again.open_clips(place[1], quiet)
     with pytest.raises(Failure, match="escsearch or torch have changed"):
-        check_unchanged(again)
+        _mix(again, refuse)
+
+
+def test_a_change_that_is_accepted_is_asked_for_once_and_recorded(place, monkeypatch):
+    study = begin(place, "s")
+    monkeypatch.setattr(module, "code_fingerprint", lambda: "other")
+    asked = []
+    for _ in range(2):
+        again = reopen("s", place[1])
+        again.open_clips(place[1], quiet)
+        _mix(again, lambda sentence: asked.append(sentence) or True)
+        update(again, {})
+    assert len(asked) == 1
+    ledger = Ledger(study.ledger_path)
+    (change,) = ledger.fact("mixed")
+    ledger.close()
+    assert (change["what"], change["before"], change["now"]) == ("code", study.code, "other")
 
 
 def test_unchanged_is_unchanged(place):
     begin(place, "s")
     again = reopen("s", place[1])
     again.open_clips(place[1], quiet)
-    check_unchanged(again)
+    assert changed(again) == []
 
 
 def test_a_source_in_two_folds_is_leakage(place):
@@ -129,9 +155,9 @@ def test_a_study_that_was_damaged_says_which_file(place):
 def test_a_study_goes_on_with_the_workers_it_had_unless_another_runner_is_asked_for(place):
     study = begin(place, "s")
     update(study, {"runner": "ray", "workers": 4, "gpus_per_trial": 0.5, "address": "auto"})
-    assert _continued(study, None) == Engine("ray", 4, 0.5, "auto")
-    assert _continued(study, {"workers": 2}) == Engine("ray", 2, 0.5, "auto")
-    assert _continued(study, {"runner": "local"}) == Engine("local")
+    assert continued(study, None) == Engine("ray", 4, 0.5, address="auto")
+    assert continued(study, {"workers": 2}) == Engine("ray", 2, 0.5, address="auto")
+    assert continued(study, {"runner": "local"}) == Engine("local")
 
 
 def test_another_seed_of_proposals_leaves_made_folds_alone(tmp_path):
@@ -162,7 +188,7 @@ def test_a_study_that_left_files_out_goes_on_with_its_own_splits(place):
     assert json.loads((begun.folder / "splits.json").read_text())["skipped"] == left_out
     again = reopen("s", settings)
     again.open_clips(settings, quiet)
-    check_unchanged(again)
+    assert changed(again) == []
     assert dict(again.dataset.skipped) == left_out and again.dataset.clips == begun.dataset.clips
 
 
@@ -191,5 +217,5 @@ def test_a_data_set_that_was_moved_is_found_again_where_it_is_said_to_lie(place,
         reopen("s", place[1])
     again = reopen("s", place[1], data=str(moved))
     again.open_clips(place[1], quiet)
-    check_unchanged(again)
+    assert changed(again) == []
     assert again.data == study.data

@@ -1,20 +1,24 @@
 """What every tracker must do, and what the projection makes of a ledger."""
 
 import dataclasses
+import json
 import time
 
 import pytest
+from unruly_server import UnrulyProxy, mlflow_server
 
 from search.errors import Failure, UsageError
 from search.ledger import Ledger
-from search.mlflow_tracker import MlflowTracker, check_reachable
+from search.mlflow_tracker import MlflowTracker, check_reachable, check_tracking
 from search.projection import Projector, ProjectorThread, StudyFacts
 from search.settings import resolve
 from search.tracker import MemoryTracker, Point, TrackerDown, TrackerRefused
 
 
 class Behaves:
-    """What every tracker must do. Inherit, give a `tracker` fixture and a `read` method."""
+    """What every tracker must do. Inherit, give `read`, `file` and the fixtures `tracker` and `later`, a new one on
+    its store.
+    """
 
     def read(self, tracker, key):
         """(name, parent key, tags, params, {(metric, step): value}, status) or None."""
@@ -80,11 +84,72 @@ class Behaves:
         tracker.attach("file", "curve.txt", b"0 1 2")
         assert self.file(tracker, "file", "curve.txt") == b"0 1 2"
 
+    def test_opening_can_bring_points(self, tracker):
+        for value in (0.4, 0.6):
+            tracker.open("both", "n", None, {}, {}, 1000, [Point("m", value, int(10 * value), 1000)])
+        assert self.read(tracker, "both")[4] == {("m", 4): [0.4], ("m", 6): [0.6]}
+
+    def test_a_tag_takes_its_last_value_and_an_end_its_last_status(self, tracker):
+        tracker.open("moves", "n", None, {"state": "a"}, {}, 1000)
+        for state, status in (("b", "KILLED"), ("a", "RUNNING"), ("c", "FINISHED"), ("a", "FAILED")):
+            tracker.open("moves", "n", None, {"state": state}, {}, 1000)
+            tracker.mark("moves", status, 5000)
+            _, _, tags, _, _, shown = self.read(tracker, "moves")
+            assert (tags["state"], shown) == (state, status)
+
+    def story(self, tracker, root):
+        """Calls that make a study of one trial and one fold run, with a second attempt."""
+        trial, fold = f"{root}/t0", f"{root}/t0/s1"
+        points = [Point("m", step / 4, step, 1000 + step) for step in range(5)]
+        return [
+            lambda: tracker.open(root, "study", None, {"level": "study"}, {"seed": 4}, 1000),
+            lambda: tracker.open(trial, "trial", root, {"level": "trial"}, {"lr": 0.1}, 1000),
+            lambda: tracker.open(f"{fold}/a1", "fold", trial, {"level": "fold"}, {}, 1000, points[:2]),
+            lambda: tracker.drop(f"{fold}/a1"),
+            lambda: tracker.open(f"{fold}/a2", "fold", trial, {"state": "running"}, {}, 1000, points[:2]),
+            lambda: tracker.log(f"{fold}/a2", points[1:]),
+            lambda: tracker.open(f"{fold}/a2", "fold", trial, {"state": "finished"}, {}, 1000),
+            lambda: tracker.mark(f"{fold}/a2", "FINISHED", 5000),
+            lambda: tracker.open(trial, "trial 0.5", root, {"level": "trial"}, {"lr": 0.1}, 1000),
+            lambda: tracker.mark(trial, "FINISHED", 6000),
+        ]
+
+    def told(self, tracker, root):
+        keys = (root, f"{root}/t0", f"{root}/t0/s1/a1", f"{root}/t0/s1/a2")
+        found = [self.read(tracker, key) for key in keys]
+        parents = [run and run[1] for run in found]
+        assert parents == [None, root, None, f"{root}/t0"]
+        ours = ("level", "state")
+        return [run and (run[0], {tag: run[2].get(tag) for tag in ours}, *run[3:]) for run in found]
+
+    def test_every_call_may_be_repeated(self, tracker):
+        for call in self.story(tracker, "plain"):
+            call()
+        for call in self.story(tracker, "again"):
+            call()
+            call()
+        assert self.told(tracker, "plain") == self.told(tracker, "again")
+        assert tracker.settle("again") == tracker.settle("again/t0/s1/a2") == 0
+
+    def test_a_later_tracker_on_the_same_store_goes_on_without_a_double(self, tracker, later):
+        for call in self.story(tracker, "alone"):
+            call()
+        for call in self.story(tracker, "resumed")[:6]:
+            call()
+        for call in self.story(later, "resumed"):
+            call()
+        assert self.told(later, "resumed") == self.told(tracker, "alone")
+        assert later.settle("resumed/t0") == later.settle("resumed/t0/s1/a2") == 0
+
 
 class TestMemory(Behaves):
     @pytest.fixture
     def tracker(self):
         return MemoryTracker()
+
+    @pytest.fixture
+    def later(self, tracker):
+        return tracker
 
     def read(self, tracker, key):
         if (run := tracker.runs.get(key)) is None:
@@ -98,18 +163,12 @@ class TestMemory(Behaves):
         return tracker.runs[key].files[name]
 
 
-@pytest.fixture(scope="module")
-def sqlite_tracker(tmp_path_factory):
-    """One store for the module: making the database takes seconds."""
-    settings = resolve({"home": str(tmp_path_factory.mktemp("home"))}, environment={})
-    return MlflowTracker(settings, "test")
+class BehavesOnMlflow(Behaves):
+    """What holds on any store of MLflow."""
 
-
-@pytest.mark.slow
-class TestMlflowOnSqlite(Behaves):
     @pytest.fixture
-    def tracker(self, sqlite_tracker):
-        return sqlite_tracker
+    def later(self, tracker):
+        return MlflowTracker(resolve({"tracking_uri": tracker._uri}, environment={}), "test")
 
     def read(self, tracker, key):
         run_id = tracker.run_id(key)
@@ -129,21 +188,140 @@ class TestMlflowOnSqlite(Behaves):
         with open(path, "rb") as file:
             return file.read()
 
-    def test_a_new_tracker_finds_the_runs_of_an_old_one(self, tracker, tmp_path_factory):
+    def test_a_new_tracker_finds_the_runs_of_an_old_one(self, tracker, later):
         tracker.open("found", "n", None, {}, {}, 1000)
-        settings = resolve({"tracking_uri": tracker._uri}, environment={})
-        assert MlflowTracker(settings, "test").run_id("found") == tracker.run_id("found")
+        assert later.run_id("found") == tracker.run_id("found")
+
+    def ghost(self, tracker, key):
+        """A run whose creation was executed, but not answered."""
+        return tracker._client.create_run(tracker.experiment, 1000, {"esc.key": key}, "n").info.run_id
+
+    def test_a_double_is_settled_for_the_run_in_use(self, tracker):
+        tracker.open("used", "n", None, {}, {}, 1000)
+        used, ghost = tracker.run_id("used"), self.ghost(tracker, "used")
+        assert tracker.settle("used") == 1
+        assert tracker.run_id("used") == used
+        assert tracker._client.get_run(ghost).info.lifecycle_stage == "deleted"
+        assert tracker.settle("used") == 0
+
+    def test_a_later_tracker_takes_the_double_with_children_or_with_more_in_it(self, tracker, later):
+        for name in ("d1", "d2", "d3"):  # whichever of two is found first
+            self.ghost(tracker, name)
+            tracker._runs.pop(name, None)
+            parent = tracker._client.create_run(tracker.experiment, 1000, {"esc.key": name}, "n").info.run_id
+            below = {"esc.key": f"{name}/t0", "mlflow.parentRunId": parent}
+            tracker._client.create_run(tracker.experiment, 1000, below, "n")
+            assert later.run_id(name) == parent
+            self.ghost(tracker, f"full {name}")
+            full = self.ghost(tracker, f"full {name}")
+            tracker._client.log_metric(full, "m", 1.0)
+            assert later.run_id(f"full {name}") == full
+
+    def test_what_has_not_changed_is_not_sent_again(self, tracker, monkeypatch):
+        for call in self.story(tracker, "sent"):
+            call()
+        for call in self.story(tracker, "once")[:6]:
+            call()
+        asked = []
+        for name in ("create_run", "log_batch", "update_run", "set_terminated", "search_runs"):
+            real = getattr(tracker._client, name)
+
+            def spy(*args, real=real, name=name, **named):
+                if name != "log_batch" or any([*args[1:], *named.values()]):
+                    asked.append(name)
+                return real(*args, **named)
+
+            monkeypatch.setattr(tracker._client, name, spy)
+        open_again = self.story(tracker, "once")
+        open_again[0]()
+        open_again[1]()
+        tracker.mark("once", "RUNNING", 9000)
+        assert asked == []
+
+
+@pytest.fixture(scope="module")
+def sqlite_tracker(tmp_path_factory):
+    """One store for the module: making the database takes seconds."""
+    return MlflowTracker(resolve({"home": str(tmp_path_factory.mktemp("home"))}, environment={}), "test")
+
+
+@pytest.fixture(scope="module")
+def http_tracker(tmp_path_factory):
+    with mlflow_server(tmp_path_factory.mktemp("server")) as port:
+        yield MlflowTracker(resolve({"tracking_uri": f"http://127.0.0.1:{port}"}, environment={}), "test")
+
+
+@pytest.mark.slow
+class TestMlflowOnSqlite(BehavesOnMlflow):
+    @pytest.fixture
+    def tracker(self, sqlite_tracker):
+        return sqlite_tracker
+
+
+@pytest.mark.slow
+class TestMlflowOverHttp(BehavesOnMlflow):
+    @pytest.fixture
+    def tracker(self, http_tracker):
+        return http_tracker
+
+
+# is anybody there?
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "https://localhost:9"])
 def test_a_server_that_is_not_there_is_named_in_one_sentence(uri):
     with pytest.raises(Failure, match=f"does not answer at {uri}"):
         check_reachable(uri)
+    assert f"does not answer at {uri}" in check_tracking(uri)
+    assert "escsearch sync" in check_tracking(uri)
 
 
 def test_a_folder_is_refused_as_a_tracking_uri(tmp_path):
     with pytest.raises(UsageError, match="use sqlite"):
+        check_tracking(str(tmp_path))
+    with pytest.raises(UsageError, match="use sqlite"):
         check_reachable(str(tmp_path))
+
+
+@pytest.mark.parametrize("mode", ["hang", "500", "503", "429"])
+def test_a_server_that_does_not_serve_is_a_remark_or_a_failure(mode):
+    proxy = UnrulyProxy()
+    proxy.mode = mode
+    try:
+        assert "the search goes on" in check_tracking(proxy.url, 0.3)
+        with pytest.raises(Failure, match="does not answer"):
+            check_reachable(proxy.url, 0.3)
+    finally:
+        proxy.close()
+
+
+@pytest.mark.parametrize("mode", ["401", "404"])
+def test_who_asks_for_credentials_or_knows_no_health_is_there(mode):
+    proxy = UnrulyProxy()
+    proxy.mode = mode
+    try:
+        assert check_tracking(proxy.url) is None
+    finally:
+        proxy.close()
+
+
+def test_a_password_in_the_uri_is_not_shown():
+    assert "secret" not in check_tracking("http://me:secret@127.0.0.1:9")
+
+
+def test_a_scheme_that_nobody_knows_is_refused():
+    with pytest.raises(UsageError, match="scheme 'ftp'"):
+        check_tracking("ftp://server")
+    assert check_tracking("postgresql+psycopg2://server/mlflow") is None
+
+
+def test_a_sqlite_store_that_cannot_be_written_is_refused(tmp_path):
+    assert check_tracking(f"sqlite:///{tmp_path / 'new' / 'mlflow.sqlite'}") is None
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "folder").mkdir()
+    for name in ("file", "file/mlflow.sqlite", "folder"):
+        with pytest.raises(Failure, match="cannot be written"):
+            check_tracking(f"sqlite:///{tmp_path / name}")
 
 
 # the projection
@@ -193,15 +371,15 @@ def test_the_tree_is_study_trial_fold(ledger):
     assert levels == {
         "s@f00d": ("study", None, "RUNNING"),
         "s@f00d/t000": ("trial", "s@f00d", "FINISHED"),
-        **{f"s@f00d/t000/s{split}/a1": ("fold", "s@f00d/t000", "FINISHED") for split in (1, 2, 3)},
+        **{f"s@f00d/t000/s{split}/k{split}/a1": ("fold", "s@f00d/t000", "FINISHED") for split in (1, 2, 3)},
     }
     trial = tracker.runs["s@f00d/t000"]
     assert trial.name == "t000 mel_cnn 0.500"
     assert trial.params == {"architecture": "mel_cnn", "optim.lr": "0.1"}
-    assert "curves.png" in trial.files
+    assert trial.files == {}  # drawn when the search is over: training needs the cores
     assert {point.step for point in trial.points if point.metric == "mean_valid_accuracy"} == {1, 2, 3}
     assert [point.value for point in trial.points if point.metric == "objective"] == [0.5]
-    fold = tracker.runs["s@f00d/t000/s2/a1"]
+    fold = tracker.runs["s@f00d/t000/s2/k2/a1"]
     assert {(p.metric, p.step) for p in fold.points} == {
         (name, epoch) for name in METRICS for epoch in (1, 2)
     }
@@ -260,16 +438,16 @@ def test_a_fold_run_that_was_cut_off_is_replaced_by_its_next_attempt(ledger):
     ledger.open_trial(0, {"architecture": "mel_cnn"})
     ledger.log_epoch("k1", 1, METRICS, split=1, **FACTS)
     projector.catch_up()
-    assert "s@f00d/t000/s1/a1" in tracker.runs
+    assert "s@f00d/t000/s1/k1/a1" in tracker.runs
     ledger.suspend_trial(0)
     projector.catch_up()
-    assert "s@f00d/t000/s1/a1" not in tracker.runs
+    assert "s@f00d/t000/s1/k1/a1" not in tracker.runs
     ledger.retry_trial(0)
     time.sleep(0.01)
     ledger.log_epoch("k1", 1, METRICS, split=1, **FACTS)
     projector.catch_up()
     folds = [key for key, run in tracker.runs.items() if run.tags["esc.level"] == "fold"]
-    assert folds == ["s@f00d/t000/s1/a2"]
+    assert folds == ["s@f00d/t000/s1/k1/a2"]
     steps = [point.step for point in tracker.runs[folds[0]].points if point.metric == "train_loss"]
     assert steps == [1]
 
@@ -287,7 +465,7 @@ def test_a_trial_that_ended_leaves_no_run_open(ledger, state, status):
     assert tracker.runs["s@f00d/t000"].tags["esc.reason"] == "because"
     assert tracker.runs["s@f00d/t000"].name == "t000 mel_cnn" + ("" if state == "complete" else f" {state}")
     below = {key: run.status for key, run in tracker.runs.items() if run.tags["esc.level"] == "fold"}
-    assert below == {"s@f00d/t000/s1/a1": "FINISHED", "s@f00d/t000/s2/a1": "KILLED"}
+    assert below == {"s@f00d/t000/s1/k1/a1": "FINISHED", "s@f00d/t000/s2/k2/a1": "KILLED"}
 
 
 def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
@@ -332,12 +510,12 @@ def test_what_is_refused_for_good_does_not_hold_up_the_rest(ledger):
     projector = Projector(ledger, tracker, STUDY, "test")
     work(ledger)
     projector.catch_up()
-    del tracker.runs["s@f00d/t000/s2/a1"]  # somebody deleted it in the pages
+    del tracker.runs["s@f00d/t000/s2/k2/a1"]  # somebody deleted it in the pages
     ledger.log_epoch("k2", 3, METRICS, split=2, **FACTS)
     ledger.log_epoch("k3", 3, METRICS, split=3, **FACTS)
     projector.catch_up()
     assert list(projector.refused) == ["k2"]
-    assert 3 in {point.step for point in tracker.runs["s@f00d/t000/s3/a1"].points}
+    assert 3 in {point.step for point in tracker.runs["s@f00d/t000/s3/k3/a1"].points}
     assert ledger.backlog("test") == 0
 
 
@@ -374,6 +552,64 @@ def test_limits_may_change_and_other_settings_may_not(ledger):
 def test_facts_come_back_from_the_ledger(ledger):
     ledger.write_fact("study", STUDY.to_json())
     assert StudyFacts.from_json(ledger.fact("study")) == STUDY
+
+
+def test_curves_of_the_best_trials_are_drawn_when_the_search_is_over(ledger):
+    tracker = MemoryTracker()
+    projector = Projector(ledger, tracker, STUDY, "test")
+    for number in range(7):
+        ledger.open_trial(number, {})
+        ledger.log_epoch(f"k{number}", 1, METRICS, split=1, **FACTS | {"trial": number})
+        ledger.finish_fold(f"k{number}", **RESULT)
+        ledger.close_trial(number, "complete", number / 10)
+    projector.catch_up()
+    ledger.set_state("searched")
+    projector.catch_up()
+    drawn = {key[-4:] for key, run in tracker.runs.items() if "curves.png" in run.files}
+    assert drawn == {"t002", "t003", "t004", "t005", "t006"}
+
+
+def test_what_memory_took_from_a_trial_and_what_it_costs_is_shown(ledger):
+    tracker = MemoryTracker()
+    work(ledger, splits=(1,))
+    ledger.write_costs(0, {"params": 1000.0, "latency": 2.5})
+    ledger.rescue_trial(0, {"optim.batch": 16, "optim.accumulate": 2})
+    ledger.retry_trial(0)
+    ledger.log_epoch("r1", 1, METRICS, split=1, **FACTS)
+    project(ledger, tracker)
+    trial = tracker.runs["s@f00d/t000"]
+    assert json.loads(trial.tags["esc.rescue"]) == {"optim.batch": 16, "optim.accumulate": 2}
+    assert trial.params["optim.lr"] == "0.1"
+    assert {(p.metric, p.value, p.step) for p in trial.points} == {("params", 1000.0, 0), ("latency", 2.5, 0)}
+    folds = {key: (run.status, run.tags["esc.state"]) for key, run in tracker.runs.items() if "/s1/" in key}
+    assert folds == {
+        "s@f00d/t000/s1/k1/a1": ("KILLED", "stale"),
+        "s@f00d/t000/s1/r1/a1": ("RUNNING", "running"),
+    }
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_every_trial_knows_whether_it_is_on_the_front(ledger, steady):
+    tracker = MemoryTracker()
+    projector = Projector(ledger, tracker, STUDY, "test")
+    for number, front in enumerate(([0], [0, 1], [1])):
+        ledger.open_trial(number, {})
+        ledger.write_fact("front", front)
+        if steady:
+            projector.catch_up()
+    projector.catch_up()
+    assert tracker.runs["s@f00d"].tags["front"] == "1"
+    shown = {key[-4:]: run.tags["esc.front"] for key, run in tracker.runs.items() if run.parent}
+    assert shown == {"t000": "false", "t001": "true", "t002": "false"}
+
+
+def test_the_study_says_what_it_was_mixed_from_and_where_it_began_warm(ledger):
+    tracker = MemoryTracker()
+    ledger.write_fact("mixed", [{"what": "data", "before": "aa", "now": "bb", "time": 1.0}])
+    ledger.write_fact("warm", {"study": "older", "tries": [], "history": []})
+    project(ledger, tracker)
+    tags = tracker.runs["s@f00d"].tags
+    assert (tags["mixed"], tags["warm.start"]) == ("data aa -> bb", "older")
 
 
 class TestProjectorThread:

@@ -1,16 +1,20 @@
-"""Commands about studies: demo, run, resume, status, exam, promote, sync."""
+"""Commands about studies: demo, run, resume, exam, promote, sync."""
 
 import argparse
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FINISHED_WITH_FAILURES, Refused, UsageError
+import yaml
+
+from ..errors import FINISHED_WITH_FAILURES, Failure, Refused, UsageError
 from ..settings import Settings
-from ..terminal import box, emit_json, out, progress, table
+from ..terminal import box, emit_json, out, progress
 from .data.layout import add_folds, add_layout, dataset_path, layout_options
 
 if TYPE_CHECKING:
-    from ..run import Outcome
+    from ..session import Outcome
 
 DEMO = "demo"
 
@@ -57,7 +61,27 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
     )
     run.add_argument("--epochs", type=int, metavar="N", help="epochs of a fold run (default: the space's)")
     run.add_argument("--seed", type=int, default=0, help="of proposals and trainings (default: 0)")
-    run.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="how recipes are proposed")
+    run.add_argument(
+        "--sampler",
+        choices=("tpe", "random", "grid", "cmaes", "gp"),
+        default="tpe",
+        help="how recipes are proposed (default: tpe; grid: small spaces; cmaes, gp: spaces without branches)",
+    )
+    run.add_argument(
+        "--objective",
+        default="accuracy",
+        metavar="LIST",
+        help="what to look for: accuracy first, then any of -loss, -params, -latency (default: accuracy)",
+    )
+    run.add_argument(
+        "--try",
+        dest="tries",
+        action="append",
+        default=[],
+        metavar="VALUES",
+        help="values to try first: KNOB=VALUE,KNOB=VALUE, or a YAML file with one mapping or a list of them",
+    )
+    run.add_argument("--warm-start", metavar="STUDY", help="an older study whose trials teach the sampler")
     run.add_argument("--trials", type=int, default=20, metavar="N", help="recipes to try (default: 20)")
     run.set_defaults(act=act_run)
 
@@ -76,16 +100,12 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
         default=None,
         help="go on although clips of two folds hold the same audio; it is recorded",
     )
-    resume.set_defaults(act=act_resume)
-
-    status = commands.add_parser(
-        "status",
-        parents=[common],
-        help="where a study stands",
-        epilog="example: escsearch status esc10-esc10-1",
+    resume.add_argument(
+        "--accept-changed",
+        action="store_true",
+        help="go on although the data or the code have changed since the study began; it is recorded",
     )
-    status.add_argument("study", metavar="STUDY")
-    status.set_defaults(act=act_status)
+    resume.set_defaults(act=act_resume)
 
     examine = commands.add_parser(
         "exam",
@@ -123,9 +143,21 @@ def _engine_flags() -> ArgumentParser:
         "--address", metavar="A", help="Ray cluster to join, 'auto' for the one here (default: local)"
     )
     group.add_argument(
-        "--workers", type=int, metavar="N", help="trainings side by side (default: one a core)"
+        "--workers",
+        "--max-concurrent",
+        type=int,
+        metavar="N",
+        help="trainings side by side (default: as many as there are cores, or shares of GPUs)",
     )
     group.add_argument("--gpus-per-trial", type=float, metavar="F", help="0, 1/n or n (default: 0)")
+    group.add_argument("--cpus-per-trial", type=int, metavar="N", help="threads of a training (default: 1)")
+    group.add_argument(
+        "--hang",
+        dest="hang_minutes",
+        type=float,
+        metavar="MINUTES",
+        help="give up a worker that has not reported for so long (default: 30; not with --runner local)",
+    )
     group.add_argument(
         "--runner",
         choices=("ray", "local"),
@@ -142,9 +174,29 @@ def _search_flags() -> ArgumentParser:
         "--hours", type=float, metavar="H", help="begin no trial after so many hours of this session"
     )
     group.add_argument(
-        "--pruner", choices=("asha", "none"), help="stop hopeless trials early (default: asha)"
+        "--pruner",
+        choices=("both", "asha", "race", "none"),
+        help="stop hopeless trials early: asha inside the first split, race over the splits (default: both)",
     )
-    group.add_argument("--eta", type=float, help="at a rung the best 1/ETA go on (default: 2)")
+    group.add_argument("--eta", type=float, help="asha: at a rung the best 1/ETA go on (default: 2)")
+    group.add_argument(
+        "--rungs",
+        type=_shares,
+        metavar="LIST",
+        help="asha: shares of the first split's epochs at which trials are compared (default: 1/3,1)",
+    )
+    group.add_argument(
+        "--competitors",
+        type=int,
+        metavar="N",
+        help="asha: trials at a rung before one is stopped (default: 4)",
+    )
+    group.add_argument(
+        "--level",
+        type=float,
+        metavar="P",
+        help="race: p below which a trial is behind the best (default: 0.3)",
+    )
     group.add_argument(
         "--model", metavar="NAME", help="registered name of the winner (default: the data set's)"
     )
@@ -164,14 +216,25 @@ def _exam_flags() -> ArgumentParser:
 
 def _engine(args: Namespace) -> dict[str, Any]:
     """What was said of workers; a study goes on as it was begun unless a session says otherwise."""
-    return _chosen(args, "runner", "workers", "gpus_per_trial", "address")
+    return _chosen(args, "runner", "workers", "gpus_per_trial", "cpus_per_trial", "hang_minutes", "address")
 
 
 def _chosen(args: Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
-LIMITS = ("trials", "hours", "pruner", "eta", "model", "finalists", "exam_seeds")
+LIMITS = (
+    "trials",
+    "hours",
+    "pruner",
+    "eta",
+    "rungs",
+    "competitors",
+    "level",
+    "model",
+    "finalists",
+    "exam_seeds",
+)
 
 
 def act_demo(args: Namespace, settings: Settings) -> int:
@@ -209,6 +272,9 @@ def act_run(args: Namespace, settings: Settings) -> int:
         fixed=dict(_assignment(text) for text in args.fixed),
         seed=args.seed,
         sampler=args.sampler,
+        objective=args.objective,
+        tries=[values for text in args.tries for values in _tries(text)],
+        warm_start=args.warm_start,
         skip_bad=args.skip_bad,
         accept_similar=args.accept_similar,
         **_chosen(args, "epochs", *LIMITS),
@@ -223,7 +289,7 @@ def act_run(args: Namespace, settings: Settings) -> int:
 
 
 def _spec(**asked: Any) -> Any:
-    from ..study import Spec
+    from ..spec import Spec
 
     try:
         return Spec(**asked)
@@ -231,13 +297,36 @@ def _spec(**asked: Any) -> Any:
         raise UsageError(str(error)) from error
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def _assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
     from spaces.load import parse_value
 
-    knob, equals, value = text.partition("=")
+    knob, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not knob:
-        raise UsageError(f"--set {text!r} must be KNOB=VALUE, such as optim.lr=0.001")
+        raise UsageError(f"{flag} {text!r} must be KNOB=VALUE, such as optim.lr=0.001")
     return knob, parse_value(value)
+
+
+def _tries(text: str) -> list[dict[str, Any]]:
+    """Values to try, from the command line or a file."""
+    path = Path(text)
+    if path.suffix not in (".yaml", ".yml"):
+        return [dict(_assignment(part, "--try") for part in text.split(","))]
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"--try {text} cannot be read: {' '.join(str(error).split())}") from error
+    tries = content if isinstance(content, list) else [content]
+    if not tries or not all(isinstance(values, dict) and values for values in tries):
+        raise UsageError(f"--try {text} must hold a mapping of knobs to values, or a list of such mappings")
+    return tries
+
+
+def _shares(text: str) -> list[float]:
+    """1/3,1 as numbers."""
+    try:
+        return [float(Fraction(part.strip())) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"expected shares such as 1/3,1, got {text!r}") from error
 
 
 def act_resume(args: Namespace, settings: Settings) -> int:
@@ -247,7 +336,14 @@ def act_resume(args: Namespace, settings: Settings) -> int:
     changes = _chosen(args, "accept_similar", *LIMITS)
     if args.data is not None:
         changes["data"] = str(dataset_path(args, settings).resolve())
-    outcome = resume_study(args.study, settings, engine=_engine(args), examine=not args.no_exam, **changes)
+    outcome = resume_study(
+        args.study,
+        settings,
+        engine=_engine(args),
+        examine=not args.no_exam,
+        accept_changed=args.accept_changed,
+        **changes,
+    )
     return _ended(outcome, args, settings)
 
 
@@ -288,6 +384,8 @@ def act_sync(args: Namespace, settings: Settings) -> int:
 def _ended(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
     """Show how a search ended; its exit code says whether every trial could be trained."""
     _show(outcome, args, settings)
+    if outcome.trouble:
+        raise Failure(outcome.trouble)
     return FINISHED_WITH_FAILURES if outcome.count("failed") else 0
 
 
@@ -301,56 +399,3 @@ def _show(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
     else:
         out(box(title, text))
     return 0
-
-
-def act_status(args: Namespace, settings: Settings) -> int:
-    """Where a study stands, from its ledger alone."""
-    from ..ledger import Ledger
-    from ..progress import label, standing
-
-    ledger = Ledger(settings.existing_study(args.study) / "ledger.sqlite")
-    now = standing(ledger)
-    (state, _), backlog = ledger.state, ledger.backlog(settings.tracking_uri)
-    rows = [
-        {
-            "trial": row.number,
-            "state": row.state,
-            "objective": row.objective,
-            "splits": list(now.finished.get(row.number, ())),
-            "now": now.under_way.get(row.number),
-            "reason": row.reason,
-            "losses": row.losses,
-            "values": row.values,
-        }
-        for row in now.trials
-    ]
-    if args.json:
-        emit_json({"study": args.study, "state": state, "backlog": backlog, "trials": rows})
-        return 0
-    cells = [
-        (
-            label(row),
-            row.state,
-            "-" if row.objective is None else f"{row.objective:.3f}",
-            " ".join(f"{score:.3f}" for score in now.finished.get(row.number, ())) or "-",
-            row.reason or _now(now.under_way.get(row.number)),
-        )
-        for row in now.trials
-    ]
-    out(table(("trial", "state", "objective", "splits", ""), cells, title=f"study {args.study}: {state}"))
-    if now.best is not None:
-        out(f"best {label(now.best)}, objective {now.best.objective:.3f}")
-    for row in now.trials:
-        if record := ledger.fact(f"exam/{row.number}"):
-            exam = record["exam"]
-            out(
-                f"exam {label(row)}: {exam['mean']:.3f} [{exam['low']:.3f}, {exam['high']:.3f}], {exam['protocol']}"
-            )
-    if backlog:
-        out(f"{backlog} changes wait for MLflow at {settings.tracking_uri}")
-    ledger.close()
-    return 0
-
-
-def _now(under_way: tuple[int, int, float] | None) -> str:
-    return f"split {under_way[0]}, epoch {under_way[1]}, {under_way[2]:.3f}" if under_way else ""

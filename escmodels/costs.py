@@ -1,0 +1,88 @@
+"""What a net costs once it is shipped, known before it is trained: its size, and the time for one clip."""
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+
+from .chance import Chance
+from .classifier import Classifier, Views
+from .clips import ClipSet
+from .folded import folded
+from .recipe import Recipe
+
+WARM_UP = 3  # runs that are not counted: memory is laid out, kernels are chosen
+LEAST, MOST = 5, 25  # runs that are counted; from the least on, only as long as there is time
+ENOUGH = 1.0  # seconds of counted runs
+
+
+def costs(
+    recipe: Recipe, clips: ClipSet, device: str | torch.device, wanted: Collection[str]
+) -> dict[str, float]:
+    """The costs that are wanted, of an untrained classifier of the recipe: training changes neither.
+
+    `params`: number of parameters of the net, as it is packed. `latency`: median milliseconds from the int16 samples
+    of one clip to its probabilities, alone in its batch, over clips spread through the set; on a CPU with one thread.
+    Torch's global generators neither matter nor change.
+
+    Raises:
+        ValueError: a cost that is not known, no clips, or clips that do not fit the recipe.
+    """
+    if unknown := sorted(set(wanted) - MEASURES.keys()):
+        raise ValueError(f"unknown cost {unknown[0]!r}, known: {', '.join(MEASURES)}")
+    if not wanted:
+        return {}
+    with Chance(0, torch.device(device)).own():
+        model = Classifier.fresh(
+            recipe, clips.classes, device, pretrained=False
+        )  # the same net, without the files
+    return {name: measure(model, clips) for name, measure in MEASURES.items() if name in wanted}
+
+
+def _params(model: Classifier, clips: ClipSet) -> float:
+    return float(sum(parameter.numel() for parameter in model.net.parameters()))
+
+
+def _latency(model: Classifier, clips: ClipSet) -> float:
+    if len(clips) == 0:
+        raise ValueError("the time for one clip needs at least one clip, got none")
+    rows = np.linspace(0, len(clips) - 1, min(MOST, len(clips))).astype(int)
+    alone = [clips.subset([row]) for row in rows]
+    judge = folded(model.net)
+    seconds: list[float] = []
+    with _one_thread(model.device), torch.inference_mode():
+        for clip in alone[:WARM_UP]:
+            _classify(model, judge, clip)
+        while len(seconds) < LEAST or (len(seconds) < MOST and sum(seconds) < ENOUGH):
+            seconds.append(_classify(model, judge, alone[len(seconds) % len(alone)]))
+    return 1000 * median(seconds)
+
+
+def _classify(model: Classifier, judge: nn.Module, clip: ClipSet) -> float:
+    """Seconds from the samples of a clip to its probabilities."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    began = time.perf_counter()
+    views = Views(clip, model.recipe, model.feature, model.device)
+    probs = torch.cat([judge(x).float().softmax(dim=1) for x in views])
+    views.by_clip(probs.cpu().numpy())  # waits for the device
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """One thread of this process where the work is done on the CPU, whatever its workers are given."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+MEASURES: dict[str, Callable[[Classifier, ClipSet], float]] = {"params": _params, "latency": _latency}

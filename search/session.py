@@ -1,0 +1,356 @@
+"""One process at work on one study: its lock, its data and its runner, and the stages between search and champion."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from escmodels.scores import Exam
+
+from . import exam
+from .conductor import Conductor
+from .datasets.clip import SHOWN, Dataset
+from .datasets.waves.beside import halt
+from .engine import Engine, gently, make_runner
+from .errors import Failure, UsageError
+from .ledger import TrialRow, sole_driver
+from .mlflow_tracker import MlflowTracker
+from .optuna_store import OptunaThread
+from .pages import EXPERIMENT
+from .paste import command, relative
+from .progress import SearchView
+from .projection import ProjectorThread
+from .runner import Runner
+from .settings import Settings
+from .ship import Shipped, refit, register
+from .studies import changed, sentence_of, update
+from .study import Study
+from .terminal import progress, say
+from .tracker import TrackerDown, TrackerRefused
+
+FLUSH = 300.0  # seconds that the end of a stage waits for MLflow to take what is left
+
+
+@dataclass
+class Outcome:
+    """What a session of a study came to. `seconds` by stage of this session."""
+
+    study: Study
+    trials: list[TrialRow]
+    exams: list[tuple[TrialRow, Exam]] = field(default_factory=list)
+    shipped: Shipped | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    epochs_spent: int = 0  # by trials that did not fail
+    epochs_full: int = 0  # that these would have taken without pruning
+    backlog: int = 0  # changes that wait for MLflow
+    front: list[int] = field(default_factory=list)  # trials that no other beats in every objective
+    mixed: list[dict[str, Any]] = field(default_factory=list)  # changes of data or code that were accepted
+    trouble: str = ""  # why the model is not registered
+
+    def count(self, state: str) -> int:
+        """Number of trials in a state."""
+        return sum(row.state == state for row in self.trials)
+
+
+@contextmanager
+def open_session(
+    study: Study,
+    settings: Settings,
+    engine: Engine,
+    *,
+    new: bool = False,
+    accept: Callable[[str], bool] = lambda sentence: False,
+) -> Iterator["Session"]:
+    """Lock the study, open its data and its runner side by side, and close everything whatever happens.
+
+    accept: asked whether to go on where data or code have changed since the study began.
+    """
+    began = time.monotonic()
+    opened = _Beside(lambda: study.open_clips(settings, progress))  # Ray starts meanwhile: it mostly waits
+    runner: Runner | None = None
+    try:
+        runner = make_runner(engine, settings)
+        if runner.nodes > 1 and settings.tracking_uri.startswith("sqlite:"):
+            raise UsageError(
+                f"the cluster has {runner.nodes} nodes and MLflow's store is {settings.tracking_uri}, a file that ends "
+                "with the machine it lies on; start 'mlflow server' on the head and say --tracking-uri http://HOST:5000"
+            )
+        opened.join()
+        if new:
+            for remark in (*study.dataset.remarks, *_left_out(study.dataset)):
+                say(remark)
+            study.write(asdict(engine))
+        with sole_driver(study.folder):
+            if not new:
+                _mix(study, accept)
+                update(study, asdict(engine))
+            runner.load(study.clips)
+            session = Session(study, settings, runner)
+            session.seconds["start"] = time.monotonic() - began
+            try:
+                yield session
+            except KeyboardInterrupt:
+                session.interrupted()
+                raise
+            finally:
+                session.close()
+    finally:
+        opened.stop()
+        study.release()
+        if runner is not None:
+            runner.close()
+
+
+def _mix(study: Study, accept: Callable[[str], bool]) -> None:
+    """Data or code that have changed are accepted, and recorded, or end the command."""
+    changes = changed(study)
+    if not changes:
+        return
+    sentence = "; ".join(sentence_of(study, change) for change in changes)
+    if not accept(sentence):
+        raise Failure(
+            f"{sentence}; restore what it began with, begin a new study with --warm-start {study.folder.name}, or "
+            "resume with --accept-changed, which is recorded"
+        )
+    ledger = study.ledger()
+    try:
+        with ledger.transaction():
+            for row in ledger.trials("running"):
+                ledger.suspend_trial(row.number)
+            ledger.set_aside()
+            known = ledger.fact("mixed", [])
+            ledger.write_fact("mixed", [*known, *({**change, "time": time.time()} for change in changes)])
+    finally:
+        ledger.close()
+
+
+def _left_out(dataset: Dataset) -> list[str]:
+    """What a study does without, for the person who begins it."""
+    reasons = [f"left out: {reason}" for _, reason in dataset.skipped[:SHOWN]]
+    more = len(dataset.skipped) - len(reasons)
+    return reasons + ([f"left out: {more} more, all in study.yaml"] if more else [])
+
+
+class _Beside:
+    """A call in a thread that dies with the process, so that nothing waits for it after an error elsewhere."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:  # handed over to whoever waits
+            self._error = error
+
+    def stop(self) -> None:
+        """End it at its next step if it still runs."""
+        if self._thread.is_alive():
+            halt()
+            self._thread.join()
+            halt(False)
+
+    def join(self) -> None:
+        """Wait for its end; raise what it raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
+class Session:
+    """One process at work on one study."""
+
+    def __init__(self, study: Study, settings: Settings, runner: Runner) -> None:
+        self.study, self.settings, self.runner = study, settings, runner
+        self.ledger = study.ledger()
+        self.facts = study.facts(self.ledger.id)
+        self.seconds: dict[str, float] = {}
+        self.exams: list[tuple[TrialRow, Exam]] = []
+        self.shipped: Shipped | None = None
+        self._trouble = ""
+        self._projector = ProjectorThread(
+            study.ledger_path, self._connect, self.facts, settings.tracking_uri, say=say
+        )
+
+    def whole(self, examine: bool) -> Outcome:
+        """All stages."""
+        self.search()
+        if examine:
+            self.examine()
+            try:
+                self.ship()
+            except Failure as error:  # what was found shall be shown all the same
+                self._trouble = str(error)
+        return self.outcome()
+
+    def interrupted(self) -> None:
+        """Ctrl-C: leave everything so that `resume` finds it."""
+        for row in self.ledger.trials("running"):
+            self.ledger.suspend_trial(row.number)
+        self.ledger.set_state("interrupted")
+        say(f"saved; go on with: {command(self.settings, 'resume', self.study.folder.name)}")
+
+    def close(self) -> None:
+        """Send what waits for MLflow, let go of the ledger."""
+        if self.ledger.backlog(self.settings.tracking_uri):
+            self._projector.finish(FLUSH)
+        self.ledger.close()
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - began
+
+    def _connect(self) -> MlflowTracker:
+        """In the projector's thread, which therefore opens the ledger for itself."""
+        tracker = MlflowTracker(self.settings, EXPERIMENT)
+        page = {"uri": self.settings.tracking_uri, "experiment": tracker.experiment}
+        ledger = self.study.ledger()
+        try:
+            if ledger.fact("page") != page:  # for the link that the live view shows
+                ledger.write_fact("page", page)
+        finally:
+            ledger.close()
+        return tracker
+
+    # stages
+
+    def search(self) -> None:
+        """Run trials until the limits are reached."""
+        study, ledger = self.study, self.ledger
+        self._introduce()
+        view = SearchView(ledger, self.settings, lambda: self._projector.trouble)
+        optuna = OptunaThread(
+            study.ledger_path, study.optuna_path, study.space, study.folder.name, study.objectives, say=say
+        )
+
+        def listen(trial: int) -> None:
+            view.changed(trial)
+            if ledger.any_epoch():  # importing MLflow and Optuna's storage must not delay the first training
+                self._projector.start()
+                optuna.start()
+
+        with self._stage("search"), view:
+            conductor = Conductor(
+                ledger,
+                study.proposer(ledger, self.settings),
+                study.plan(),
+                study.spec.limits(),
+                labels=study.answers,
+                data=study.data,
+                code=study.code,
+                objectives=study.objectives,
+                listen=listen,
+            )
+            try:
+                with gently(conductor):
+                    self.runner.search(conductor)
+            finally:
+                optuna.finish(FLUSH)
+        if conductor.trouble:
+            raise conductor.trouble
+        if conductor.stopping:
+            raise KeyboardInterrupt
+        if conductor.exhausted:
+            say(f"the space holds only {ledger.count_trials()} different recipes; all were tried")
+        ledger.set_state("searched")
+        if not ledger.trials("complete"):
+            reasons = [row.reason for row in ledger.trials("failed")]
+            raise Failure(
+                f"no trial of study {study.folder.name} is complete"
+                + (f"; the last one failed: {reasons[-1]}" if reasons else "; resume it with more --trials")
+            )
+
+    def _introduce(self) -> None:
+        """Write down what readers of the ledger need to know of the study and of this session."""
+        study, spec, clips = self.study, self.study.spec, self.study.labels
+        valid = {split.number: list(split.valid) for split in study.splits}
+        asked = {
+            "trials": spec.trials,
+            "hours": spec.hours,
+            "workers": self.runner.workers,
+            "epochs": study.epochs,
+            "splits": [split.number for split in study.splits],
+            "objectives": [str(objective) for objective in study.objectives],
+            "policy": asdict(spec.limits().policy),
+            "began": time.time(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
+        described = {"labels": clips.labels.tolist(), "sources": clips.sources.tolist()}
+        with self.ledger.transaction():
+            self.ledger.write_fact("study", self.facts.to_json())
+            self.ledger.write_fact("clips", described | {"classes": list(clips.classes), "valid": valid})
+            self.ledger.write_fact("asked", asked)
+            self.ledger.write_fact("stop", False)
+            self.ledger.set_state("running")
+
+    def examine(self) -> None:
+        """Hold the exam."""
+        spec, study = self.study.spec, self.study
+        self._projector.start()
+        with self._stage("exam"), progress("exam, fold runs") as tick:
+            plan = study.exam_plan(spec.exam_seeds)
+            self.exams = exam.hold(self.ledger, self.runner, study.labels, plan, spec.finalists, tick)
+
+    def recall_exams(self) -> None:
+        """Take the exams from the ledger. Raises `UsageError` where the winner was not examined."""
+        rows = exam.finalists(self.ledger, self.ledger.count_trials())
+        for row in rows:
+            if record := self.ledger.fact(f"exam/{row.number}"):
+                self.exams.append(
+                    (exam.trained(self.ledger, row), Exam.from_json(json.dumps(record["exam"])))
+                )
+        if not self.exams or self.exams[0][0].number != rows[0].number:
+            name = self.study.folder.name
+            raise UsageError(
+                f"the winner of study {name}, trial {rows[0].number}, was not examined; "
+                f"run '{command(self.settings, 'exam', name)}' first"
+            )
+
+    def ship(self, min_gain: float = 0.005) -> None:
+        """Train the winner on all folds, and register it if it gets through the gate."""
+        row, result = self.exams[0]
+        with self._stage("ship"):
+            folder = refit(self.study, self.ledger, self.runner, row, result)
+            try:
+                if self._projector.drain(FLUSH):  # the model's run hangs below the study's
+                    raise TrackerDown(self._projector.trouble or "it is slow")
+                self.shipped = register(
+                    self.study, self.facts, self.settings, self._connect, row, result, folder, min_gain
+                )
+            except (TrackerDown, TrackerRefused, Failure) as error:
+                again = command(self.settings, "promote", self.study.folder.name)
+                raise Failure(
+                    f"the model is ready at {relative(folder)} but could not be registered ({error}); "
+                    f"run '{again}' when MLflow is there"
+                ) from error
+        self.ledger.set_state("done")
+
+    def outcome(self) -> Outcome:
+        """What this session came to."""
+        backlog = self._projector.drain(FLUSH)
+        rows = self.ledger.trials()
+        counted = {row.number for row in rows if row.state != "failed"}
+        folds = [fold for fold in self.ledger.folds(phase="search") if fold.trial in counted]
+        return Outcome(
+            self.study,
+            rows,
+            self.exams,
+            self.shipped,
+            self.seconds,
+            epochs_spent=sum(fold.epochs for fold in folds),
+            epochs_full=len(counted) * len(self.study.splits) * self.study.epochs,
+            backlog=backlog,
+            front=self.ledger.fact("front", []),
+            mixed=self.ledger.fact("mixed", []),
+            trouble=self._trouble,
+        )

@@ -1,0 +1,149 @@
+"""Studies on disk: begun, opened again, compared with what they began with, brought up to date."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spaces.load import find, load
+from spaces.space import Space, fix
+
+from .check import check as check_space
+from .datasets.dataset import Dataset, open_dataset
+from .errors import Failure, UsageError
+from .files import write_atomically
+from .paste import command
+from .settings import Settings
+from .spec import NAME, NAMED, Spec
+from .study import SPLITS, Study, sampled
+
+
+def create(spec: Spec, space_path: str, settings: Settings, name: str | None) -> Study:
+    """Begin a study: checks the space and the data set's layout. Its folder is made by `Study.write`.
+
+    name: None for the next free one. Raises `UsageError` for a taken name, a bad space, or missing data.
+    """
+    source = _space_file(space_path)
+    space = _load_space(source, spec.fixed)
+    sampled(space, spec, ())
+    if spec.warm_start:
+        settings.existing_study(spec.warm_start)
+    dataset = _open_dataset(spec)
+    if name is None:
+        stem = f"{space.name}-{dataset.name}" if space.name != dataset.name else space.name
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:50] or "study"
+        name = next(
+            free for number in range(1, 10**6) if not settings.study(free := f"{stem}-{number}").exists()
+        )
+    if not NAME.fullmatch(name):
+        raise UsageError(f"study name {name!r} {NAMED}")
+    folder = settings.study(name)
+    if folder.exists():
+        raise UsageError(
+            f"study {name} exists at {folder}: go on with '{command(settings, 'resume', name)}' "
+            "or choose another --study"
+        )
+    return Study(folder, dataclasses.replace(spec, data=str(dataset.root.resolve())), space, dataset, source)
+
+
+def reopen(name: str, settings: Settings, **changes: Any) -> Study:
+    """Open a study that was begun. `changes` replace what was asked (trials, hours ...).
+
+    Raises `UsageError` where there is none, `Failure` where its folder is damaged.
+    """
+    folder = settings.existing_study(name)
+    recorded = _recorded(folder)
+    try:
+        known = {item.name for item in dataclasses.fields(Spec)} & recorded.keys()
+        spec = Spec(**{name: recorded[name] for name in known})
+    except (KeyError, TypeError, ValueError) as error:
+        raise Failure(f"{folder / 'study.yaml'} cannot be read: {type(error).__name__} {error}") from error
+    try:
+        spec = dataclasses.replace(
+            spec, **{key: value for key, value in changes.items() if value is not None}
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    source = folder / "space.yaml"
+    space = _load_space(source, spec.fixed, name=recorded["space"])
+    return Study(folder, spec, space, _open_dataset(spec, folder / SPLITS), source)
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """What stands in the study.yaml of a folder."""
+    path = folder / "study.yaml"
+    try:
+        recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise Failure(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if (
+        not isinstance(recorded, dict)
+        or not {"space", "data_fingerprint", "code_fingerprint"} <= recorded.keys()
+    ):
+        raise Failure(f"{path} cannot be read: it lacks space, data_fingerprint or code_fingerprint")
+    return recorded
+
+
+def changed(study: Study) -> list[dict[str, str]]:
+    """What is not as it was when the study began: data or numeric code, with both fingerprints."""
+    recorded = _recorded(study.folder)
+    pairs = {
+        "data": (recorded["data_fingerprint"], study.data),
+        "code": (recorded["code_fingerprint"], study.code),
+    }
+    return [{"what": what, "before": old, "now": new} for what, (old, new) in pairs.items() if old != new]
+
+
+def sentence_of(study: Study, change: Mapping[str, str]) -> str:
+    """One change in words."""
+    what = f"the data at {study.dataset.root}" if change["what"] == "data" else "escsearch or torch"
+    return f"{what} have changed since study {study.folder.name} began ({change['before']} then, {change['now']} now)"
+
+
+def recorded_engine(study: Study) -> dict[str, Any]:
+    """Who ran the study in its last session."""
+    return dict(_recorded(study.folder).get("engine") or {})
+
+
+def update(study: Study, engine: Mapping[str, Any]) -> None:
+    """Write changed limits, who runs it now, and on what, into study.yaml."""
+    recorded = _recorded(study.folder) | study.recorded(engine)
+    write_atomically(study.folder / "study.yaml", yaml.safe_dump(recorded, sort_keys=False))
+
+
+def _space_file(path: str) -> Path:
+    try:
+        return Path(find(path))
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _load_space(path: Path, fixed: Mapping[str, Any], name: str | None = None) -> Space:
+    try:
+        space = load(path)
+        for knob, value in fixed.items():
+            space = fix(space, knob, value)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    check_space(space)
+    return dataclasses.replace(space, name=name) if name else space
+
+
+def _open_dataset(spec: Spec, splits: Path | None = None) -> Dataset:
+    """The data set of a study; one that has begun reads its folds from its own `splits`, however they were made."""
+    return open_dataset(
+        spec.data,
+        format=spec.format,
+        subset=spec.subset,
+        source_regex=spec.source_regex,
+        label_map=spec.label_map,
+        classes=spec.classes,
+        folds=None if splits else spec.folds,
+        seed=None if splits else spec.fold_seed,
+        splits=splits or (Path(spec.splits) if spec.splits else None),
+        skip_bad=spec.skip_bad,
+        drop_cross_fold_sources=spec.drop_cross_fold_sources,
+    )

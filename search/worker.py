@@ -1,0 +1,150 @@
+"""What happens in a worker of Ray: clips are opened, threads set, the code compared, the watch for silence kept.
+
+Nothing here talks to MLflow or to files of the driver: a worker needs escsearch, Ray and its share of a machine.
+"""
+
+import dataclasses
+import faulthandler
+import functools
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray import tune
+
+from escmodels.clips import ClipSet
+
+from .job import Job, JobResult, run_job
+from .trial import Assignment, Plan, Report, run_trial, use_threads
+
+REPORT = "report"  # the key of our report in Tune's result
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """How every training is to be run, wherever it lands."""
+
+    threads: int
+    gpus: float
+    silence: float  # seconds without a word after which a training counts as hanging; inf: never
+    code: str = (
+        ""  # fingerprint of the driver's code, which the worker's must equal; "": they are the same files
+    )
+
+    @property
+    def device(self) -> str:
+        """Where torch puts the training; Ray shows a worker its own GPUs only."""
+        return "cuda" if self.gpus > 0 else "cpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """The clips at one sample rate as they travel: samples by file on one machine, by object on a cluster."""
+
+    table: Mapping[str, Any]  # the fields of the ClipSet but its samples
+    samples: "ray.ObjectRef[Any] | tuple[str, int, int]"  # or (path, offset in bytes, number of samples)
+
+    def open(self) -> ClipSet:
+        """The clips in this process, samples not copied: a node holds them once, however many workers it has."""
+        if isinstance(self.samples, tuple):
+            path, offset, count = self.samples
+            samples: np.ndarray = np.memmap(path, np.int16, "r", offset, (count,))
+        else:
+            samples = ray.get(self.samples)
+        return ClipSet(samples=samples, **self.table)
+
+
+def share(clips: ClipSet, *, by_file: bool) -> Shared:
+    """Make clips ready to travel; `by_file` where every worker sees this machine's files."""
+    names = {item.name for item in dataclasses.fields(ClipSet)} - {"samples"}
+    table = {name: getattr(clips, name) for name in names}
+    if by_file and isinstance(clips.samples, np.memmap) and clips.samples.filename:
+        return Shared(table, (str(clips.samples.filename), clips.samples.offset, clips.samples.size))
+    return Shared(table, ray.put(np.asarray(clips.samples)))
+
+
+class _Opened:
+    """Clips opened once in a worker, however many trials it runs."""
+
+    def __init__(self, shared: Mapping[int, Shared]) -> None:
+        self._shared = shared
+        self._open: dict[int, ClipSet] = {}
+
+    def __call__(self, rate: int) -> ClipSet:
+        if rate not in self._open:
+            self._open[rate] = self._shared[rate].open()
+        return self._open[rate]
+
+
+def train(config: dict[str, Any], shared: Mapping[int, Shared], plan: Plan, terms: Terms) -> None:
+    """Run one trial, as Tune asks for it. When the scheduler says stop, `tune.report` raises SystemExit."""
+    trial = config["trial"]
+    assignment = Assignment(trial, config["values"], frozenset(config["finished"]))
+
+    def report(news: Report) -> None:
+        faulthandler.cancel_dump_traceback_later()  # the driver may take its time
+        tune.report({REPORT: news})
+        _watch(terms.silence)
+
+    with _prepared(terms):
+        if other := _other_code(terms.code):
+            report(Report(trial, failed=other))
+            return
+        try:
+            run_trial(assignment, plan, _Opened(shared), report, terms.device)
+        except Exception as error:  # a bug is no lost worker: told as what it is, it is not tried again
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            report(Report(trial, failed=f"{type(error).__name__} at {place}: {' '.join(str(error).split())}"))
+
+
+def do_job(job: Job, shared: Mapping[int, Shared], terms: Terms) -> JobResult:
+    """Run one job. Raises what `run_job` raises, `RuntimeError` where this node has other code."""
+    with _prepared(terms):
+        if other := _other_code(terms.code):
+            raise RuntimeError(other)
+        return run_job(job, _Opened(shared), terms.device, lambda: _watch(terms.silence))
+
+
+@contextmanager
+def _prepared(terms: Terms) -> Iterator[None]:
+    """This process made ready for one training, whatever it did before."""
+    use_threads(terms.threads)
+    _watch(terms.silence)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _watch(silence: float) -> None:
+    """End this process in `silence` seconds, its stacks written to the worker's log, unless told otherwise.
+
+    The watch is a thread of C: it also ends a process in which a library holds the interpreter's lock for ever.
+    """
+    if silence < float("inf"):
+        faulthandler.dump_traceback_later(silence, exit=True)
+
+
+@functools.cache
+def _other_code(expected: str) -> str:
+    """Why this node must not train, "" if its code computes what the driver's does."""
+    if not expected:
+        return ""
+    from .fingerprint import code_fingerprint
+
+    found = code_fingerprint()
+    node: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return "" if found == expected else other_code(node, found, expected)
+
+
+def other_code(node: str, found: str, expected: str) -> str:
+    """The sentence about a node with another escsearch. found: its fingerprint, or why it has none."""
+    return (
+        f"node {node} has another escsearch or torch than this machine ({found} there, {expected} here); "
+        "install the same versions there, or use the same container image for all nodes"
+    )
