@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 PROTOCOL = ROOT / "docs" / "protocol.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
+PRUNING = ROOT / "docs" / "pruning.md"
+SCALE = ROOT / "docs" / "scale.md"
 LOAD = os.getloadavg()[0]  # before anything is measured: what else the machine was doing
 
 

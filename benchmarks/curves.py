@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from common import about
 
-from search.conductor import AVERAGES
+from search.judge import AVERAGES
 from search.datasets.dataset import open_dataset
 from search.pruning import smoothed
 

@@ -27,7 +27,6 @@ class Job:
     """One row: a policy under some conditions, in many replays."""
 
     policy: Policy
-    parks: bool = False  # whether trials wait at the end of the first split until all were begun
     oracle: bool = False
     order: str = "random"  # or TPE
     workers: int = 1
@@ -88,7 +87,8 @@ def once(job: Job, seed: int) -> Replay:
     judge: Judge = Oracle(curves, job.policy) if job.oracle else Engine(curves, job.policy, first=job.first)
     tpe = job.order == "TPE"
     order: Order = Proposed(curves, seed, spaces.load.load(SPACE)) if tpe else Shuffled(curves, seed)
-    return replay(curves, judge, order, job.workers, parks=job.parks)
+    queue = 0 if job.oracle or not job.policy.races else job.policy.queue
+    return replay(curves, judge, order, job.workers, queue=queue)
 
 
 def chunk(task: tuple[Job, range]) -> tuple[Job, list[Replay]]:

@@ -4,15 +4,16 @@ Shape letters: R recipes, K knobs that are drawn.
 """
 
 import math
+import random
 from collections.abc import Callable
 
 import numpy as np
-import optuna
 from curves import Curves
 
-from search.samplers import build
+from search.guide import Guide, Running, Told
+from search.objectives import ACCURACY
 from spaces.domains import Categorical, Domain, Float, Int, Value
-from spaces.space import Space, Values, every, walk
+from spaces.space import Space, Values, every
 
 STARTUP = 10  # random trials before TPE begins to model, as in the engine
 
@@ -41,42 +42,34 @@ class Proposed:
     """
 
     def __init__(self, curves: Curves, seed: int, space: Space) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._recipes, self._space = curves.recipes, space
-        self._study = optuna.create_study(direction="maximize", sampler=build("tpe", seed, STARTUP, {}))
+        self._recipes, self._seed = curves.recipes, seed
+        self._guide = Guide(space, STARTUP, "tpe", ACCURACY)
         self._columns = {name: domain for name, domain, _ in every(space) if isinstance(domain, Domain)}
         self._choice_K = np.array([isinstance(domain, Categorical) for domain in self._columns.values()])
         self._place_RK = np.array([self._place(values) for values in curves.recipes])
         self._left_R = np.ones(len(curves.recipes), bool)
-        self._open: dict[int, optuna.Trial] = {}  # by recipe
+        self._running: dict[int, Running] = {}  # by recipe
+        self._told: dict[int, Told] = {}  # by recipe
 
     def next(self) -> int | None:
         """The nearest of those that are left to what the sampler asks for."""
         if not self._left_R.any():
             return None
-        asked, wanted = self._ask()
-        self._study.tell(asked, state=optuna.trial.TrialState.FAIL)  # not trained: it teaches nothing
+        chance = random.Random(f"{self._seed}, {len(self._left_R) - self._left_R.sum()}")
+        asked, wanted = self._guide.propose(chance.getrandbits(32))
+        self._guide.drop(asked)
         recipe = int(np.where(self._left_R, self._apart(wanted), np.inf).argmin())
         self._left_R[recipe] = False
-        known = {name: value for name, value in self._recipes[recipe].items() if name in self._columns}
-        self._study.enqueue_trial(known)
-        self._open[recipe], given = self._ask()
-        assert given == self._recipes[recipe], "a recipe that is no point of the space"
+        self._running[recipe] = self._guide.begin(self._recipes[recipe])
         return recipe
 
     def tell(self, recipe: int, objective: float | None, scores: dict[int, float]) -> None:
         """The sampler learns of it, as it does in the engine."""
-        trial = self._open.pop(recipe, None)
-        if trial is None:  # told when it began to wait, and nothing is asked for any more
-            return
-        for step, score in scores.items():
-            trial.report(score, step)
-        pruned = optuna.trial.TrialState.PRUNED if objective is None else None
-        self._study.tell(trial, objective, pruned)
-
-    def _ask(self) -> tuple[optuna.Trial, Values]:
-        trial = self._study.ask()
-        return trial, walk(self._space, lambda name, domain, path: _suggest(trial, name, domain))
+        outcome, worth = ("pruned", None) if objective is None else ("complete", (objective,))
+        if recipe in self._running:
+            self._told[recipe] = self._guide.end(self._running.pop(recipe), outcome, worth, scores)
+        else:  # it had been held back, or is stopped in the queue
+            self._told[recipe] = self._guide.amend(self._told[recipe], outcome, worth, scores)
 
     def _place(self, values: Values) -> list[float]:
         """Where a point lies, by knob; NaN where a knob is closed."""
@@ -100,13 +93,3 @@ def _share(domain: Domain, value: Value) -> float:
         case Float(low, high, log) | Int(low, high, _, log):
             scale: Callable[[float], float] = math.log if log else float
             return (scale(float(value)) - scale(low)) / ((scale(high) - scale(low)) or 1.0)
-
-
-def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Value:
-    match domain:
-        case Float(low, high, log):
-            return trial.suggest_float(name, low, high, log=log)
-        case Int(low, high, step, log):
-            return trial.suggest_int(name, low, high, step=step, log=log)
-        case Categorical(choices):
-            return choices[choices.index(trial.suggest_categorical(name, choices))]

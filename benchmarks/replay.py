@@ -117,13 +117,13 @@ def points(rungs: Sequence[int], splits: int, epochs: int) -> tuple[Point, ...]:
 class _Search:
     """A search in virtual time. See `replay`."""
 
-    def __init__(self, curves: Curves, judge: Judge, order: Order, parks: bool) -> None:
-        self._curves, self._judge, self._order, self._parks = curves, judge, order, parks
+    def __init__(self, curves: Curves, judge: Judge, order: Order, queue: int) -> None:
+        self._curves, self._judge, self._order, self._queue = curves, judge, order, queue
         recipes, splits, epochs = curves.shape
-        self._epochs, self._full, self._fresh = epochs, recipes * splits * epochs, recipes
+        self._epochs, self._full = epochs, recipes * splits * epochs
         self._spent = 0  # epochs of trials that nobody works on
         self._began: dict[int, float] = {}  # running recipe -> when, as if it had run without a break
-        self._parked: list[tuple[float, int]] = []  # those that wait: accuracy, recipe
+        self._held: list[tuple[float, int]] = []  # those that wait: accuracy, recipe
         self._scores: dict[int, dict[int, float]] = {}
         self._events: list[tuple[float, int, int, int]] = []  # when, tie-break, recipe, number of the point
         self._made = 0
@@ -140,22 +140,25 @@ class _Search:
         return Replay(self._spent / self._full, 100 * (self._best - self._found), self._reached)
 
     def _begin(self, now: float) -> None:
-        """A worker is free: a new recipe, or the best of those that wait and still stand the test."""
-        if (recipe := self._order.next()) is not None:
-            self._fresh -= 1
-            self._began[recipe], self._scores[recipe] = now, {}
-            self._push(recipe, 0)
-            return
+        """A worker is free: a new recipe, or the best of the queue that still stands the test."""
+        if len(self._held) < self._queue or not self._queue:
+            if (recipe := self._order.next()) is not None:
+                self._began[recipe], self._scores[recipe] = now, {}
+                self._push(recipe, 0)
+                return
         whole = (1, self._epochs)
-        while self._parked:
-            score, recipe = max(self._parked)
-            self._parked.remove((score, recipe))
+        while self._held:
+            score, recipe = max(self._held)
+            self._held.remove((score, recipe))
             if self._judge.stops(recipe, whole):
                 continue
             self._spent -= self._epochs
             self._began[recipe] = now - float(self._curves.seconds_RS[recipe, 0])
             self._push(recipe, self._judge.points.index(whole) + 1)
             return
+        if self._queue and (recipe := self._order.next()) is not None:
+            self._began[recipe], self._scores[recipe] = now, {}
+            self._push(recipe, 0)
 
     def _push(self, recipe: int, place: int) -> None:
         """The trial goes on to its next point."""
@@ -174,10 +177,10 @@ class _Search:
         self._scores[recipe][step] = _score(self._curves, recipe, split, epoch)
         complete = place == len(self._judge.points) - 1
         stopped = not complete and self._judge.stops(recipe, (split, epoch))
-        parked = self._parks and self._fresh > 0 and (split, epoch) == (1, self._epochs) and not stopped
-        if parked:
-            self._parked.append((float(self._curves.right_RSN[recipe, 0].mean()), recipe))
-        if not (complete or stopped or parked):
+        held = self._queue > 0 and (split, epoch) == (1, self._epochs) and not (complete or stopped)
+        if held:
+            self._held.append((float(self._curves.right_RSN[recipe, 0].mean()), recipe))
+        if not (complete or stopped or held):
             self._push(recipe, place + 1)
             return
         objective = float(self._curves.objective_R[recipe]) if complete else None
@@ -199,13 +202,13 @@ class _Search:
         return (self._spent + running) / self._full
 
 
-def replay(curves: Curves, judge: Judge, order: Order, workers: int, *, parks: bool = False) -> Replay:
+def replay(curves: Curves, judge: Judge, order: Order, workers: int, *, queue: int = 0) -> Replay:
     """One search over all recipes, by `workers` at a time.
 
-    parks: a trial that is still in at the end of its first split waits there until every recipe was begun; then the
-    best go on first, and each is judged once more before it does.
+    queue: trials that are held back at the end of their first split before the best of them goes on, each judged once
+    more before it does; 0: nobody waits.
     """
-    return _Search(curves, judge, order, parks).run(workers)
+    return _Search(curves, judge, order, queue).run(workers)
 
 
 def _score(curves: Curves, recipe: int, split: int, epoch: int) -> float:

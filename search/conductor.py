@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .ledger import FoldRow, Ledger, TrialRow, Unwritable
+from .judge import Judge
+from .ledger import ENDED, FoldRow, Ledger, TrialRow, Unwritable
 from .objectives import ACCURACY, Objective, front
-from .pruning import Policy, Pruner, smoothed
+from .pruning import Policy
 from .record import Record, mean
 from .trial import Assignment, Plan, Report
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 LOSSES = 3  # workers that may die under a trial before it is given up
 REPEATS = 3  # known proposals in a row (the proposer avoids them itself) before the space counts as exhausted
-ENDED = ("complete", "pruned", "failed", "infeasible")
-AVERAGES = ("optim.ema", "optim.swa")  # knobs that make the weights an average over steps
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Conductor:
         self._began = clock()
         self._heard: dict[int, float] = {}  # trial -> when something was last heard of it
         self._proposals: dict[int, int] = {}  # trial -> number of the proposal
-        self._pruner = Pruner(limits.policy, len(plan.splits), plan.epochs)
+        self._judge = Judge(ledger, plan, limits.policy, self._record)
         self._positions = {split.number: place for place, split in enumerate(plan.splits, start=1)}
         self._known = {_identity(row.values) for row in ledger.trials()}
         self._exhausted = self._stopping = False
@@ -88,24 +87,13 @@ class Conductor:
                 self.ledger.suspend_trial(row.number)
             reached = points.get(row.number, [])
             if self.ledger.fold(self._record.key(row, self.plan.splits[0].number)) is not None:
-                self._remember(row, reached)  # else it was trained on other data or by other code
+                self._judge.remember(row, reached)  # else it was trained on other data or by other code
             ended = row.state in ENDED
-            outcome = _outcome(row) if ended else "running"
+            outcome = _outcome(row) if ended else "pruned" if row.state == "queued" else "running"
             steps = {self._record.step(position, epoch): score for position, epoch, score in reached}
             proposal = self._proposer.replay(row.values, outcome, self._record.worth(row), steps)
             if not ended:
                 self._proposals[row.number] = proposal
-
-    def _remember(self, row: TrialRow, reached: Sequence[tuple[int, int, float]]) -> None:
-        for position, epoch, score in reached:
-            if position == 1 and epoch in self._pruner.rungs:
-                self._pruner.halve(row.number, epoch, score, self._record.costs(row))
-        finished = self._record.finished(row)
-        for position in range(1, len(finished) + 1):
-            if self._pruner.races_at(position):
-                self._pruner.race(
-                    row.number, position, self._record.right(finished[:position]), self._record.costs(row)
-                )
 
     # handing out
 
@@ -119,10 +107,29 @@ class Conductor:
 
     def _next(self) -> Assignment | None:
         if waiting := self.ledger.trials("waiting"):
-            row = waiting[0]
-            self.ledger.retry_trial(row.number)
-            return self._assigned(row, frozenset(fold.split for fold in self._record.finished(row)))
-        if self.out_of_time or self._exhausted or self.ledger.count_trials() >= self.limits.trials:
+            return self._again(waiting[0])
+        if self._judge.has_room() and (fresh := self._fresh()) is not None:
+            return fresh
+        for row in self._judge.queue():
+            if (reason := self._judge.behind(row, 1, self.plan.epochs)) is None:
+                return self._again(row)
+            self._end(row, "pruned", reason)  # others have come that it is behind of
+        return self._fresh()
+
+    def _again(self, row: TrialRow) -> Assignment:
+        """A trial that has been begun before goes on."""
+        self.ledger.retry_trial(row.number)
+        return self._assigned(row, frozenset(fold.split for fold in self._record.finished(row)))
+
+    @property
+    def _more(self) -> bool:
+        """Whether further trials may be begun."""
+        left = self.ledger.count_trials() < self.limits.trials
+        return left and not self.out_of_time and not self._exhausted
+
+    def _fresh(self) -> Assignment | None:
+        """A trial that was never begun, None if there is none."""
+        if not self._more:
             return None
         for _ in range(REPEATS):
             proposal, values = self._proposer.ask()
@@ -192,12 +199,14 @@ class Conductor:
         return state in ("running", "complete")  # of a complete trial the worker ends by itself
 
     def _tell(self, trial: int, state: str) -> None:
-        """The proposer hears of a trial that has ended."""
-        if state in ENDED:
-            row = self.ledger.trial(trial)
-            reached = self.ledger.rungs(trial)
-            steps = {self._record.step(position, epoch): score for _, position, epoch, score in reached}
-            self._proposer.tell(self._proposals.pop(trial), _outcome(row), self._record.worth(row), steps)
+        """The proposer hears of a trial that has ended; one in the queue is to it a stopped one, until it ends."""
+        if state not in (*ENDED, "queued"):
+            return
+        row = self.ledger.trial(trial)
+        reached = self.ledger.rungs(trial)
+        steps = {self._record.step(position, epoch): score for _, position, epoch, score in reached}
+        outcome = "pruned" if state == "queued" else _outcome(row)
+        self._proposer.tell(self._proposals[trial], outcome, self._record.worth(row), steps)
 
     def _take(self, row: TrialRow, report: Report) -> str:
         """Write a report; the state of the trial after it."""
@@ -224,25 +233,19 @@ class Conductor:
         return self._verdict(row, self._positions[report.split], report.epoch, key)
 
     def _verdict(self, row: TrialRow, position: int, epoch: int, key: str) -> str:
-        """Compare a trial at a rung or at the end of a split; its state after that."""
-        rung = position == 1 and epoch in self._pruner.rungs
-        if not rung and epoch < self.plan.epochs:
+        """The state of a trial after an epoch."""
+        if not self._judge.is_point(position, epoch):
             return "running"
+        self._judge.note(row, position, epoch, key)
         finished = self._record.finished(row)
-        if position == 1:
-            curve = [metrics["valid_accuracy"] for _, metrics, _ in self.ledger.epochs(key)]
-            score = smoothed(curve, averaged=any(row.values.get(knob) for knob in AVERAGES))
-        else:
-            score = mean([fold.score for fold in finished])
-        self.ledger.write_rung(row.number, position, epoch, score)
         if len(finished) == len(self.plan.splits):
             return self._complete(row, finished)
-        reason = self._pruner.halve(row.number, epoch, score, self._record.costs(row)) if rung else None
-        if reason is None and epoch == self.plan.epochs and self._pruner.races_at(position):
-            reason = self._pruner.race(
-                row.number, position, self._record.right(finished), self._record.costs(row)
-            )
-        return "running" if reason is None else self._close(row, "pruned", None, reason)
+        if (reason := self._judge.behind(row, position, epoch)) is not None:
+            return self._close(row, "pruned", None, reason)
+        if self._judge.holds_back(row, position, epoch, self._more):
+            self.ledger.queue_trial(row.number)
+            return "queued"
+        return "running"
 
     def on_lost(self, trial: int, reason: str, memory: bool = False) -> None:
         """The worker of a trial is gone. The trial is taken up again, a few times.
@@ -272,6 +275,13 @@ class Conductor:
             return self._close(row, "infeasible", None, f"out of memory: {reason}")
         self.ledger.rescue_trial(row.number, changes)
         return "waiting"
+
+    def _end(self, row: TrialRow, state: str, reason: str) -> None:
+        """A trial that nobody works on has ended."""
+        with self.ledger.transaction():
+            self._close(row, state, None, reason)
+        self._tell(row.number, state)
+        self._listen(row.number)
 
     def _complete(self, row: TrialRow, finished: Sequence[FoldRow]) -> str:
         state = self._close(row, "complete", mean([fold.score for fold in finished]), "")

@@ -93,12 +93,12 @@ class Guide:
         outcome: str,
         worth: tuple[float, ...] | None,
         intermediate: Mapping[int, float],
-    ) -> None:
+    ) -> Told:
         """How a running point ended, see `suggest.Proposer.tell`."""
         del self._running[running]
         told = self._note(running.params, outcome, worth, intermediate)
         if self._study is None or running.trial is None:
-            return
+            return told
         for step, score in self._steps(told).items():
             running.trial.report(score, step)
         for name, excess in self._constraints(told).items():
@@ -109,6 +109,19 @@ class Guide:
         shown = SHOWN[self._sampler]
         if shown is not None and len(self._told) > shown and self._ended >= SLACK:
             self._study = None
+        return told
+
+    def amend(
+        self, old: Told, outcome: str, worth: tuple[float, ...] | None, intermediate: Mapping[int, float]
+    ) -> Told:
+        """A point that was thought to have ended came to something else."""
+        self._study = None
+        place = next((at for at, told in enumerate(self._told) if told is old), len(self._told))
+        new = self._note(old.params, outcome, worth, intermediate)
+        if self._told[-1:] == [new]:
+            self._told.insert(place, self._told.pop())
+        self._told = [told for told in self._told if told is not old]
+        return new
 
     def learn(
         self,
@@ -116,10 +129,10 @@ class Guide:
         outcome: str,
         worth: tuple[float, ...] | None,
         intermediate: Mapping[int, float],
-    ) -> None:
+    ) -> Told:
         """How a point ended that ran elsewhere."""
         self._study = None
-        self._note(self._parameters.of(point), outcome, worth, intermediate)
+        return self._note(self._parameters.of(point), outcome, worth, intermediate)
 
     def _note(
         self,

@@ -24,6 +24,7 @@ from .errors import Failure, UsageError
 Values = Mapping[str, Any]
 
 VERSION = 2
+ENDED = ("complete", "pruned", "failed", "infeasible")  # states of trials that nothing more comes of
 PATIENCE = 5  # looks at a lock that is held, a tenth of a second apart
 SCHEMA = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -62,7 +63,10 @@ FOLD = (
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A recipe under judgement. state: waiting | running | complete | pruned | failed | infeasible."""
+    """A recipe under judgement. state: waiting | running | queued | complete | pruned | failed | infeasible.
+
+    waiting: nobody works on it, and it comes next. queued: held back at the end of its first split.
+    """
 
     number: int
     values: dict[str, Any]
@@ -235,8 +239,14 @@ class Ledger:
             )
             self._changed("trial", number)
 
+    def queue_trial(self, number: int) -> None:
+        """A trial is held back at the end of its first split."""
+        with self.transaction():
+            self._db.execute("UPDATE trials SET state = 'queued' WHERE number = ?", (number,))
+            self._changed("trial", number)
+
     def retry_trial(self, number: int) -> None:
-        """A trial whose worker or driver was lost starts again; its finished folds stand."""
+        """A trial that waited goes on, or starts again where its worker or driver was lost; finished folds stand."""
         with self.transaction():
             self._db.execute("UPDATE trials SET state = 'running' WHERE number = ?", (number,))
             self._cut_off(number)
@@ -307,8 +317,9 @@ class Ledger:
     def set_aside(self) -> None:
         """Data or code have changed: fold runs of trials that go on count no more."""
         with self.transaction():
-            for row in self.trials("waiting"):
+            for row in (*self.trials("waiting"), *self.trials("queued")):
                 self._forget(row.number)
+                self.suspend_trial(row.number)
 
     def _forget(self, trial: int) -> None:
         """The finished fold runs of a trial's search count no more."""
@@ -424,9 +435,9 @@ class Ledger:
 
     def folds(self, trial: int | None = None, phase: str | None = None) -> list[FoldRow]:
         """Fold runs, by trial, phase, split and seed."""
+        one = "trial = ?1" if trial is not None else "?1 IS NULL"  # not both: that reads the whole table
         rows = self._db.execute(
-            FOLD + "WHERE (?1 IS NULL OR trial = ?1) AND (?2 IS NULL OR phase = ?2) "
-            "ORDER BY trial, phase DESC, split, seed",
+            f"{FOLD} WHERE {one} AND (?2 IS NULL OR phase = ?2) ORDER BY trial, phase DESC, split, seed",
             (trial, phase),
         )
         return [FoldRow(*row) for row in rows]
@@ -467,9 +478,9 @@ class Ledger:
 
     def rungs(self, trial: int | None = None) -> list[tuple[int, int, int, float]]:
         """(trial, position, epoch, score) of every rung reached (by one trial), in the order they were reached."""
+        one = "trial = ?1" if trial is not None else "?1 IS NULL"  # as in `folds`
         return self._db.execute(
-            "SELECT trial, position, epoch, score FROM rungs WHERE ?1 IS NULL OR trial = ?1 ORDER BY rowid",
-            (trial,),
+            f"SELECT trial, position, epoch, score FROM rungs WHERE {one} ORDER BY rowid", (trial,)
         ).fetchall()
 
     # the outbox

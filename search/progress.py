@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .glance import Glance
-from .ledger import Ledger, TrialRow
+from .ledger import ENDED, Ledger, TrialRow
 from .paste import command
 from .settings import Settings
-from .standing import ENDED, Follower, Standing, UnderWay
+from .standing import Follower, Standing, UnderWay
 from .terminal import say, stderr_console
 
 REDRAW = 1  # drawings of the live table a second
@@ -58,7 +58,7 @@ def score_list(scores: Sequence[float]) -> str:
 def headline(now: Standing, runs: bool = True) -> list[str]:
     """What a search has come to, in pieces: trials, best, epochs; time and ETA of one that `runs`."""
     counts = now.counts
-    states = ", ".join(f"{counts[state]} {state}" for state in ENDED if counts[state])
+    states = ", ".join(f"{counts[state]} {state}" for state in (*ENDED, "queued") if counts[state])
     asked = now.asked.get("trials", len(now.rows))
     pieces = [
         *([clock(now.moment - now.began)] if runs else []),
@@ -267,4 +267,6 @@ def _event(row: TrialRow) -> str:
         return f"complete, objective {row.objective:.3f}"
     if row.state == "waiting" and row.losses:
         return f"lost its worker ({row.losses}), will be taken up again"
+    if row.state == "queued":
+        return "queued: held back until its turn comes in the race"
     return f"{row.state}{f' ({row.reason})' if row.reason else ''}"

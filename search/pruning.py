@@ -4,7 +4,9 @@ A trial is compared only with what other trials had at the same point of the sam
 asynchronous successive halving stops what is far behind (Li et al. 2020, "A System for Massively Parallel
 Hyperparameter Tuning"). At the end of a split the race drops a trial whose clips, paired with those of the best
 trial on the same splits, say that it is behind (McNemar's test; racing after Maron and Moore 1997, "The Racing
-Algorithm"). `benchmarks/pruning.py` measures on recorded curves what that saves and what it costs.
+Algorithm"). The race is the cheaper the earlier the best lead it: what is still in after the first split waits in a
+queue, from which the best goes on first. `benchmarks/pruning.py` measures on recorded curves what all that saves and
+what it costs.
 """
 
 import math
@@ -17,6 +19,7 @@ from escmodels.scores import mcnemar
 
 PRUNERS = ("both", "asha", "race", "none")
 SMOOTHED = 3  # epochs that a rung is averaged over, where the weights themselves are no average
+CAUTION = 1 / 3  # share of the level after the first split: there the best is often the luckiest of many
 EARLIEST = 1 / 6  # of the first split: before, annealed schedules look bad and the winner is lost
 
 
@@ -26,11 +29,12 @@ class Policy:
 
     pruner: str = "both"  # asha: halving inside the first split; race: over the splits; both; or none
     eta: float = 2.0  # at a rung the best 1/eta go on
-    rungs: tuple[float, ...] = (1 / 3, 1.0)  # where in the first split, as shares of its epochs
+    rungs: tuple[float, ...] = (1 / 3, 2 / 3, 1.0)  # where in the first split, as shares of its epochs
     competitors: int = 4  # trials at a rung before anyone is stopped there
     level: float = (
-        0.3  # of McNemar's test: the smaller, the surer that a trial is behind before it is dropped
+        0.3  # of McNemar's test: p below which a trial is behind; a third of it after the first split
     )
+    queue: int = 8  # trials held back at the end of the first split before the best goes on; 0: nobody waits
 
     def __post_init__(self) -> None:
         if self.pruner not in PRUNERS:
@@ -47,6 +51,8 @@ class Policy:
             raise ValueError(f"competitors must be at least 2, got {self.competitors}")
         if not 0 < self.level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {self.level:g}")
+        if self.queue < 0:
+            raise ValueError(f"queue must be 0 or a number of trials, got {self.queue}")
 
     @property
     def halves(self) -> bool:
@@ -99,6 +105,11 @@ class Pruner:
         whole = {self.epochs} if self.splits == 1 else set()  # the end of a trial stops nobody
         return tuple(sorted(points - whole))
 
+    @property
+    def queues(self) -> bool:
+        """Whether trials are held back at the end of the first split: who leads the race then stops others there."""
+        return self.policy.races and self.policy.queue > 0 and self.splits > 1
+
     def races_at(self, position: int) -> bool:
         """Whether the end of the `position`-th split (1..) is a point of the race."""
         return self.policy.races and 1 <= position < self.splits
@@ -131,7 +142,7 @@ class Pruner:
         theirs = np.unpackbits(np.frombuffer(best.right, np.uint8))[: right.size].astype(bool)
         lost, won = int((theirs & ~right).sum()), int((right & ~theirs).sum())
         p = mcnemar(lost, won)
-        if lost <= won or p >= self.policy.level:
+        if lost <= won or p >= (self.policy.level * CAUTION if position == 1 else self.policy.level):
             return None
         return f"behind trial {leader} after split {position}: {lost} clips lost, {won} won, p {p:.2g}"
 

@@ -14,7 +14,8 @@ from .errors import Failure
 from .ledger import Ledger, sole_driver
 from .mlflow_tracker import MlflowTracker, check_reachable, check_tracking
 from .pages import EXPERIMENT
-from .projection import ProjectorThread, StudyFacts
+from .projection import StudyFacts
+from .sender import ProjectorThread
 from .session import FLUSH, Outcome, open_session
 from .settings import Settings
 from .spec import Spec

@@ -24,8 +24,8 @@ from .optuna_store import OptunaThread
 from .pages import EXPERIMENT
 from .paste import command, relative
 from .progress import SearchView
-from .projection import ProjectorThread
 from .runner import Runner
+from .sender import ProjectorThread
 from .settings import Settings
 from .ship import Shipped, refit, register
 from .studies import changed, sentence_of, update
@@ -33,7 +33,8 @@ from .study import Study
 from .terminal import progress, say
 from .tracker import TrackerDown, TrackerRefused
 
-FLUSH = 300.0  # seconds that the end of a stage waits for MLflow to take what is left
+FLUSH = 300.0  # seconds that MLflow is waited for where nothing can be done without it
+PATIENCE = 60.0  # seconds where the rest can be sent later
 
 
 @dataclass
@@ -200,7 +201,7 @@ class Session:
     def close(self) -> None:
         """Send what waits for MLflow, let go of the ledger."""
         if self.ledger.backlog(self.settings.tracking_uri):
-            self._projector.finish(FLUSH)
+            self._projector.finish(PATIENCE)
         self.ledger.close()
 
     @contextmanager
@@ -254,7 +255,7 @@ class Session:
                 with gently(conductor):
                     self.runner.search(conductor)
             finally:
-                optuna.finish(FLUSH)
+                optuna.finish(PATIENCE)
         if conductor.trouble:
             raise conductor.trouble
         if conductor.stopping:
@@ -337,7 +338,7 @@ class Session:
 
     def outcome(self) -> Outcome:
         """What this session came to."""
-        backlog = self._projector.drain(FLUSH)
+        backlog = self._projector.drain(PATIENCE)
         rows = self.ledger.trials()
         counted = {row.number for row in rows if row.state != "failed"}
         folds = [fold for fold in self.ledger.folds(phase="search") if fold.trial in counted]

@@ -48,6 +48,7 @@ class Spec:
     rungs: Sequence[float] = Policy.rungs
     competitors: int = Policy.competitors
     level: float = Policy.level
+    queue: int = Policy.queue
     finalists: int = 3
     exam_seeds: int = 1
     model: str | None = None  # registered name; None: the data set's
@@ -72,5 +73,5 @@ class Spec:
 
     def limits(self) -> Limits:
         """The limits of the search."""
-        policy = Policy(self.pruner, self.eta, tuple(self.rungs), self.competitors, self.level)
+        policy = Policy(self.pruner, self.eta, tuple(self.rungs), self.competitors, self.level, self.queue)
         return Limits(self.trials, self.hours, policy)

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from .glance import Glance, Run
-from .ledger import TrialRow
+from .ledger import ENDED, TrialRow
 from .objectives import parse, worth
 
-ENDED = ("complete", "pruned", "failed", "infeasible")
 FACTS = ("state", "asked", "front", "stop", "clips", "page")
 COUNTED = ("complete", "pruned")  # trials that a full search would have trained to the end
 ENOUGH = 2  # ended trials before anybody says how long the rest will take

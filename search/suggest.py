@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from spaces.domains import Domain, Value, settle, show
 from spaces.space import PointError, Space, complete, contains, sample, walk
 
-from .guide import Guide, Running
+from .guide import Guide, Running, Told
 from .objectives import ACCURACY, Objective
 from .samplers import SAMPLERS, searched
 
@@ -56,6 +56,7 @@ class Proposer:
         self._firsts = deque(firsts)
         self._guide = Guide(self._searched, startup, sampler, tuple(objectives))
         self._running: dict[int, Running] = {}  # by proposal
+        self._told: dict[int, Told] = {}  # by proposal
         self._next = 0
         self._seen: set[tuple[Value, ...]] = set()  # points that were asked or replayed
 
@@ -83,7 +84,7 @@ class Proposer:
         worth: tuple[float, ...] | None,
         intermediate: Mapping[int, float],
     ) -> None:
-        """How a proposal ended.
+        """How a proposal ended. Told again, it ended so instead.
 
         Args:
             outcome: "complete", "pruned", "infeasible" (it cannot be trained: the sampler learns to stay away)
@@ -94,7 +95,10 @@ class Proposer:
         """
         assert outcome in OUTCOMES, outcome
         if proposal in self._running:
-            self._guide.end(self._running.pop(proposal), outcome, worth, intermediate)
+            running = self._running.pop(proposal)
+            self._told[proposal] = self._guide.end(running, outcome, worth, intermediate)
+        elif proposal in self._told:
+            self._told[proposal] = self._guide.amend(self._told[proposal], outcome, worth, intermediate)
 
     def replay(
         self,
@@ -119,7 +123,7 @@ class Proposer:
         if outcome == "running":
             return self._give(point)[0]
         if self._searchable(point):
-            self._guide.learn(point, outcome, worth, intermediate)
+            self._told[self._next] = self._guide.learn(point, outcome, worth, intermediate)
         return self._number(point, None)
 
     def learn(

@@ -6,7 +6,7 @@ from typing import Any
 
 from escmodels.scores import Exam
 
-from .ledger import TrialRow
+from .ledger import ENDED, TrialRow
 from .optuna_store import open_command
 from .paste import command
 from .progress import clock, label
@@ -16,7 +16,7 @@ from .settings import Settings
 from .study import Study
 
 FRONT = 5  # trials of the front that are shown
-STATES = ("complete", "pruned", "failed", "infeasible", "waiting")
+STATES = (*ENDED, "queued", "waiting")
 PROTOCOLS = {"rotating": "rotating (tuned CV: each test fold served as validation in another split)"}
 
 
@@ -44,9 +44,7 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
     """(title, text) of the final box."""
     study = outcome.study
     seconds = sum(outcome.seconds.values())
-    states = ", ".join(
-        f"{outcome.count(s)} {s}" for s in ("complete", "pruned", "failed", "infeasible") if outcome.count(s)
-    )
+    states = ", ".join(f"{outcome.count(s)} {s}" for s in STATES if outcome.count(s))
     data = f"{study.dataset.name}{' (synthetic sounds)' if study.dataset.synthetic else ''}"
     lines = [
         f"data      {data}: {len(study.labels)} clips, {len(study.labels.classes)} classes, "

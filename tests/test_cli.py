@@ -126,20 +126,24 @@ def test_a_study_name_that_is_no_name(run, sounds, name):
 
 
 def test_a_study_that_does_not_exist(run):
-    for verb in ("resume", "status", "exam", "promote", "sync"):
+    for verb in ("resume", "status", "stop", "exam", "promote", "sync"):
         refuses(run(verb, "nope"), 2, "'nope'", "known: none")
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "relative/folder"])
-def test_an_mlflow_that_cannot_be_reached_at_start(run, tmp_path, sounds, uri):
-    code = 1 if uri.startswith("http") else 2
-    refuses(
-        run(*local("smoke", sounds, "--tracking-uri", uri)),
-        code,
-        uri,
-        "sqlite" if code == 2 else "does not answer",
-    )
+def test_an_mlflow_store_that_can_never_be(run, tmp_path, sounds):
+    refuses(run(*local("smoke", sounds, "--tracking-uri", "relative/folder")), 2, "relative/folder", "sqlite")
     assert not (tmp_path / "home").exists() or not list((tmp_path / "home").glob("*/study.yaml"))
+
+
+def test_an_mlflow_that_is_not_there_costs_a_search_nothing(run, sounds):
+    words = ("--tracking-uri", "http://127.0.0.1:9", "--no-exam", "--trials", 1, "--epochs", 1, "--json")
+    code, stdout, stderr = run(*local("smoke", sounds, *words))
+    assert code == 0
+    assert "MLflow does not answer at http://127.0.0.1:9" in stderr
+    assert "escsearch sync" in stderr
+    told = json.loads(stdout)
+    assert told["trials"]["complete"] == 1
+    assert told["backlog"] > 0
 
 
 @pytest.mark.parametrize(

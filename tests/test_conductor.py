@@ -56,7 +56,8 @@ def conductor(
     code="c",
     **policy,
 ):
-    limits = Limits(trials or len(script), hours, Policy(**({"competitors": 2} | policy)))
+    usual = {"competitors": 2, "rungs": (1 / 3, 1.0), "queue": 0}
+    limits = Limits(trials or len(script), hours, Policy(**(usual | policy)))
     proposer = Scripted(script)
     facts = {"labels": LABELS, "data": "d", "code": code, "objectives": objectives, "clock": clock}
     return Conductor(ledger, proposer, plan, limits, **facts), proposer
@@ -93,9 +94,9 @@ def states(ledger):
     return [(row.values["x"], row.state) for row in ledger.trials()]
 
 
-def end_as_if_undisturbed(steady, broken, script):
+def end_as_if_undisturbed(steady, broken, script, **policy):
     """Resume the broken study, and compare all that counts with the steady one."""
-    resumed, proposer = conductor(broken, script)
+    resumed, proposer = conductor(broken, script, **policy)
     proposer.asked = broken.count_trials()  # the sampler goes on where it stood
     run(resumed)
     assert states(broken) == states(steady)
@@ -181,13 +182,14 @@ def test_late_news_of_a_trial_that_has_ended_changes_nothing(ledger):
     assert ledger.folds() == before
 
 
+@pytest.mark.parametrize("queue", [0, 2, 8])
 @pytest.mark.parametrize("killed_after", range(0, 19))
-def test_a_killed_search_ends_as_if_it_had_not_been_killed(tmp_path, killed_after):
+def test_a_killed_search_ends_as_if_it_had_not_been_killed(tmp_path, killed_after, queue):
     script = [0.5, 0.25, 0.75]
     steady, broken = (Ledger(tmp_path / name, create=True) for name in ("steady", "broken"))
-    run(conductor(steady, script)[0])
-    run(conductor(broken, script)[0], stop_after=killed_after)
-    end_as_if_undisturbed(steady, broken, script)
+    run(conductor(steady, script, queue=queue)[0])
+    run(conductor(broken, script, queue=queue)[0], stop_after=killed_after)
+    end_as_if_undisturbed(steady, broken, script, queue=queue)
 
 
 def test_finished_fold_runs_are_not_assigned_again_after_a_kill(ledger):
@@ -295,6 +297,74 @@ def test_weights_that_are_an_average_are_judged_by_their_last_epoch(ledger):
         result = FoldResult(accuracy, 1.0, answers(accuracy), 0.1) if epoch == EPOCHS else None
         c.on_report(Report(a.trial, 1, epoch, {"valid_accuracy": accuracy}, result))
     assert ledger.rungs() == [(0, 1, 3, pytest.approx(0.4))]
+
+
+# the queue
+
+
+NEAR = [0.5, 0.52, 0.54, 0.56, 0.58, 0.6]  # so near to one another that no test tells them apart
+
+
+def order_of_ends(ledger):
+    """Trials in the order in which they ended."""
+    rows = [row for row in ledger.trials() if row.ended is not None]
+    return [row.number for row in sorted(rows, key=lambda row: row.ended)]
+
+
+def test_nobody_waits_without_a_queue(ledger):
+    run(conductor(ledger, NEAR, pruner="race", level=1e-9)[0])
+    assert order_of_ends(ledger) == [0, 1, 2, 3, 4, 5]
+
+
+def test_all_wait_after_the_first_split_then_the_best_go_on_first(ledger):
+    run(conductor(ledger, NEAR, pruner="race", level=1e-9, queue=9)[0])
+    assert order_of_ends(ledger) == [5, 4, 3, 2, 1, 0]
+    assert [state for _, state in states(ledger)] == ["complete"] * 6
+
+
+def test_a_short_queue_lets_its_best_go_on_before_others_begin(ledger):
+    run(conductor(ledger, NEAR, pruner="race", level=1e-9, queue=2)[0])
+    assert order_of_ends(ledger) == [1, 2, 3, 4, 5, 0]
+
+
+def test_who_waits_is_judged_again_by_what_has_come_since(ledger):
+    run(conductor(ledger, [0.5, 0.9], pruner="race", queue=9)[0])
+    assert states(ledger) == [(0.5, "pruned"), (0.9, "complete")]
+    assert "behind trial 1 after split 1" in ledger.trial(0).reason
+    assert sum(fold.epochs for fold in ledger.folds(0)) == EPOCHS
+
+
+def test_who_waits_is_a_stopped_trial_to_the_sampler_until_it_ends(ledger):
+    c, proposer = conductor(ledger, [0.5, 0.6], pruner="race", level=1e-9, queue=9)
+    run(c)
+    assert [(number, outcome, worth) for number, outcome, worth, _ in proposer.told] == [
+        (101, "pruned", None),
+        (102, "complete", (0.6,)),
+        (101, "complete", (0.5,)),
+    ]
+
+
+def test_trials_in_the_queue_are_queued_again_by_a_resumed_search(ledger):
+    c, _ = conductor(ledger, NEAR, pruner="race", level=1e-9, queue=9)
+    run(c, stop_after=2 * EPOCHS)
+    assert [row.state for row in ledger.trials()] == ["queued", "queued", "running"]
+    resumed, proposer = conductor(ledger, NEAR, pruner="race", level=1e-9, queue=9)
+    assert [outcome for _, outcome, _, _ in proposer.replayed] == ["pruned", "pruned", "running"]
+    proposer.asked = 3
+    run(resumed)
+    assert order_of_ends(ledger) == [5, 4, 3, 2, 1, 0]
+
+
+def test_the_queue_is_carried_on_when_no_time_is_left_for_new_trials(ledger):
+    now = [0.0]
+    c, _ = conductor(ledger, NEAR, clock=lambda: now[0], hours=1.0, pruner="race", level=1e-9, queue=9)
+    for _ in range(2):
+        for report in reports(c.next()):
+            if not c.on_report(report):
+                break
+    now[0] = 3601.0
+    run(c)
+    assert states(ledger) == [(0.5, "complete"), (0.52, "complete")]
 
 
 # memory

@@ -5,7 +5,6 @@ middle. At the end every fold run stands once in the ledger and once in MLflow, 
 is that of the same search left in peace with one worker.
 """
 
-import json
 import os
 import random
 import signal
@@ -21,11 +20,12 @@ import pytest
 
 from search.commands.system import server_command
 from search.datasets.synthetic import write_esc50_folder
+from search.errors import Failure
 from search.ledger import Ledger
 from search.settings import resolve
 
 pytestmark = pytest.mark.slow
-TRIALS, EPOCHS, SPLITS = 6, 12, 5
+TRIALS, EPOCHS, SPLITS = 6, 8, 5
 DRIVERS = WORKERS = 5  # how often each is killed
 AWAY = 60.0  # seconds without the MLflow server
 SPACE = f"""
@@ -85,13 +85,14 @@ class Server:
         self.uri = f"http://127.0.0.1:{self.port}"
         self._settings = resolve({"home": str(place / "served")}, {})
         self._settings.home.mkdir(exist_ok=True)
-        self._log = open(place / "server.log", "w")
+        self._log = place / "server.log"
         self._process = None
 
     def start(self):
-        self._process = subprocess.Popen(
-            server_command(self._settings, self.port), env=ENVIRONMENT, stdout=self._log, stderr=self._log
-        )
+        with open(self._log, "a") as log:
+            self._process = subprocess.Popen(
+                server_command(self._settings, self.port), env=ENVIRONMENT, stdout=log, stderr=log
+            )
 
     def wait(self):
         deadline = time.monotonic() + 60
@@ -121,43 +122,43 @@ def _kill_tree(pid):
         one.kill()
 
 
-def escsearch(place, *words, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "search", *map(str, words)],
-        cwd=place,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=open(place / "driver.log", "a"),
-        text=True,
-        **options,
-    )
+def escsearch(place, *words):
+    """Begin a command; what it prints goes into driver.out, what it says into driver.log."""
+    with open(place / "driver.out", "w") as out, open(place / "driver.log", "a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "search", *map(str, words)],
+            cwd=place,
+            env=ENVIRONMENT,
+            stdout=out,
+            stderr=log,
+        )
+
+
+def ended(place, process):
+    """Wait for a command that must end well."""
+    assert process.wait() == 0, (place / "driver.log").read_text()[-3000:]
 
 
 def ledger_of(place):
-    """The ledger of the broken study, as soon as it has its tables."""
-    try:
-        return Ledger(place / "runs" / "broken" / "ledger.sqlite")
-    except Exception:
-        return None
+    return Ledger(place / "runs" / "broken" / "ledger.sqlite")
 
 
 def finished(place):
-    """Number of fold runs that are finished at this moment, and the losses of trials that run."""
-    if (ledger := ledger_of(place)) is None:
-        return 0, []
+    """Number of fold runs that are finished at this moment, and the most losses of a trial that runs."""
     try:
-        done = sum(fold.state == "finished" for fold in ledger.folds(phase="search"))
-        return done, [row.losses for row in ledger.trials("running")]
-    except sqlite3.OperationalError:
-        return 0, []
-    finally:
-        ledger.close()
+        ledger = ledger_of(place)
+    except Failure:  # it is just being made
+        return 0, 0
+    done = sum(fold.state == "finished" for fold in ledger.folds(phase="search"))
+    losses = max((row.losses for row in ledger.trials("running")), default=0)
+    ledger.close()
+    return done, losses
 
 
 def training(cluster):
-    """The processes of the cluster that train."""
+    """The processes below that of the cluster that train."""
     found = []
-    for process in psutil.Process(cluster.pid).children(recursive=True):
+    for process in psutil.Process(cluster).children(recursive=True):
         try:
             name = " ".join(process.cmdline())
         except psutil.Error:
@@ -168,83 +169,74 @@ def training(cluster):
 
 
 @pytest.fixture(scope="module")
-def broken(place):
-    """The study after the drill: (what its last command printed, the server, what was broken how often)."""
-    server, chance, broken = Server(place), random.Random(0), Counter()
-    server.start()
-    cluster = subprocess.Popen(
-        [sys.executable, "-c", THREE_NODES],
-        env=ENVIRONMENT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=open(place / "cluster.log", "w"),
-        text=True,
-    )
-    driver, back = None, None
-    try:
-        address = cluster.stdout.readline().strip()
-        server.wait()
-        common = (
-            "--address",
-            address,
-            "--tracking-uri",
-            server.uri,
-            "--no-exam",
-            "--json",
-            "--pruner",
-            "none",
+def cluster(place):
+    """A head and two nodes of one CPU each, in a process of their own: the driver can be killed without them."""
+    with open(place / "cluster.log", "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", THREE_NODES],
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         )
-        first = ("run", "small.yaml", "--data", "sounds", "--study", "broken", "--sampler", "random")
-        driver = escsearch(place, *first, "--trials", TRIALS, *common)
-        known, deadline = 0, time.monotonic() + 400
-        while time.monotonic() < deadline:
+    with process:
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            _kill_tree(process.pid)
+
+
+@pytest.fixture(scope="module")
+def broken(place, cluster):
+    """The study after the drill: (the server, what was broken how often)."""
+    server, chance, broken = Server(place), random.Random(0), Counter()
+    nodes, address = cluster
+    common = ("--address", address, "--tracking-uri", server.uri, "--no-exam", "--pruner", "none")
+    first = ("run", "small.yaml", "--data", "sounds", "--study", "broken", "--sampler", "random")
+    server.start()
+    server.wait()
+    driver, back, known = escsearch(place, *first, "--trials", TRIALS, *common), None, 0
+    try:
+        while driver.poll() != 0:
             time.sleep(0.1)
             if back is not None and time.monotonic() > back:
                 server.start()
                 back = None
-            code = driver.poll()
-            if code is not None:
-                assert code in (0, -signal.SIGKILL), (place / "driver.log").read_text()[-3000:]
-                if code == 0:
-                    break
+            if driver.poll() is not None:
+                assert driver.poll() == -signal.SIGKILL, (place / "driver.log").read_text()[-3000:]
                 driver = escsearch(place, "resume", "broken", *common)
             done, losses = finished(place)
             if done <= known:
                 continue
-            # something was finished since the last blow: strike again
-            if broken["worker"] < WORKERS and broken["worker"] <= broken["driver"]:
-                workers = training(cluster)
-                if workers and not any(losses):  # three losses end a trial: they are spread
-                    chance.choice(workers).kill()
-                    broken["worker"] += 1
-                    known = done
-            elif broken["driver"] < DRIVERS:
+            known = done  # something was finished since the last blow: strike again
+            workers = training(nodes.pid) if losses <= 1 else []  # the third loss would end a trial
+            if broken["driver"] < min(DRIVERS, broken["worker"]):
                 driver.kill()
                 driver.wait()
                 broken["driver"] += 1
-                known = done
-            elif not broken["node"]:
-                cluster.stdin.write("now\n")
-                cluster.stdin.flush()
-                assert cluster.stdout.readline() == "removed\n"
+            elif workers and broken["worker"] < WORKERS:
+                chance.choice(workers).kill()
+                broken["worker"] += 1
+            elif workers and not broken["node"]:
+                nodes.stdin.write("now\n")
+                nodes.stdin.flush()
+                assert nodes.stdout.readline() == "removed\n"
                 broken["node"] += 1
             if broken["worker"] == 2 and not broken["server"]:
                 server.kill()
                 broken["server"] += 1
                 back = time.monotonic() + AWAY
-        assert driver.poll() == 0, (place / "driver.log").read_text()[-3000:]
         if back is not None:  # the search was faster than the minute
             time.sleep(max(0.0, back - time.monotonic()))
             server.start()
         server.wait()
-        synced = escsearch(place, "sync", "broken", "--tracking-uri", server.uri)
-        assert synced.wait() == 0, (place / "driver.log").read_text()[-3000:]
-        yield json.loads(driver.stdout.read()), server, broken
+        ended(place, escsearch(place, "sync", "broken", "--tracking-uri", server.uri))
+        yield server, broken
     finally:
-        for process in (driver, cluster):
-            if process is not None and process.poll() is None:
-                _kill_tree(process.pid)
-                process.wait()
+        if driver.poll() is None:
+            _kill_tree(driver.pid)
+            driver.wait()
         server.kill()
 
 
@@ -252,10 +244,8 @@ def broken(place):
 def peaceful(place, broken):
     """The same search with one worker, left in peace: its trials."""
     words = ("run", "small.yaml", "--data", "sounds", "--study", "peaceful", "--sampler", "random")
-    done = escsearch(
-        place, *words, "--trials", TRIALS, "--runner", "local", "--pruner", "none", "--no-exam", "--json"
-    )
-    assert done.wait() == 0, (place / "driver.log").read_text()[-3000:]
+    alone = ("--runner", "local", "--pruner", "none", "--no-exam")
+    ended(place, escsearch(place, *words, "--trials", TRIALS, *alone))
     ledger = Ledger(place / "runs" / "peaceful" / "ledger.sqlite")
     rows = {row.number: (row.values, row.objective) for row in ledger.trials()}
     ledger.close()
@@ -283,7 +273,7 @@ def mlflow_runs(server, level):
 
 
 def test_all_was_broken_that_was_to_be_broken(broken):
-    assert broken[2] == {"driver": DRIVERS, "worker": WORKERS, "node": 1, "server": 1}
+    assert broken[1] == {"driver": DRIVERS, "worker": WORKERS, "node": 1, "server": 1}
 
 
 def test_every_fold_run_stands_once_in_the_ledger_and_once_in_mlflow_with_equal_values(broken, place):
@@ -292,11 +282,11 @@ def test_every_fold_run_stands_once_in_the_ledger_and_once_in_mlflow_with_equal_
     assert [(fold.trial, fold.split, fold.state) for fold in folds] == [
         (trial, split, "finished") for trial in range(TRIALS) for split in range(1, SPLITS + 1)
     ]
-    shown = mlflow_runs(broken[1], "fold")
+    shown = mlflow_runs(broken[0], "fold")
     assert len(shown) == len(folds)
     for fold in folds:
         status, points = next(
-            run for key, run in shown.items() if f"/t{fold.trial:03d}/s{fold.split}/" in key
+            run for key, run in shown.items() if f"/t{fold.trial:03d}/s{fold.split}/{fold.key}/" in key
         )
         kept = [
             (metric, epoch, value)
@@ -305,8 +295,8 @@ def test_every_fold_run_stands_once_in_the_ledger_and_once_in_mlflow_with_equal_
         ]
         assert status == "FINISHED"
         assert points == sorted(kept)
-    assert all(status == "FINISHED" for status, _ in mlflow_runs(broken[1], "trial").values())
-    assert ledger.backlog(broken[1].uri) == 0
+    assert all(status == "FINISHED" for status, _ in mlflow_runs(broken[0], "trial").values())
+    assert ledger.backlog(broken[0].uri) == 0
     ledger.close()
 
 

@@ -11,7 +11,8 @@ from unruly_server import UnrulyProxy, mlflow_server
 
 from search.ledger import Ledger
 from search.mlflow_tracker import MlflowTracker
-from search.projection import Projector, ProjectorThread, StudyFacts, read_doubts
+from search.projection import Projector, StudyFacts, read_doubts
+from search.sender import ProjectorThread
 from search.settings import resolve
 from search.tracker import MemoryTracker, TrackerDown
 
@@ -193,7 +194,7 @@ class Hanging(MemoryTracker):
 
 
 def test_nobody_waits_for_a_tracker_that_is_known_to_be_away(ledger, monkeypatch):
-    monkeypatch.setattr("search.projection.GRACE", 0.3)
+    monkeypatch.setattr("search.sender.GRACE", 0.3)
     study(ledger)
     tracker = Hanging()
     thread = ProjectorThread(ledger.path, lambda: tracker, STUDY, "x", say=lambda text: None, pause=0.01)
@@ -214,7 +215,7 @@ def test_nobody_waits_for_a_tracker_that_is_known_to_be_away(ledger, monkeypatch
 
 
 def test_a_slow_tracker_is_waited_for(ledger, monkeypatch):
-    monkeypatch.setattr("search.projection.GRACE", 0.1)
+    monkeypatch.setattr("search.sender.GRACE", 0.1)
     study(ledger, trials=1)
 
     class Slow(MemoryTracker):

@@ -22,8 +22,8 @@ def clips(right, of=100, start=0):
 # where
 
 
-def test_rungs_lie_at_a_third_and_at_the_end_of_the_first_split():
-    assert pruner(5, 30).rungs == (10, 30)
+def test_rungs_lie_at_thirds_of_the_first_split():
+    assert pruner(5, 30).rungs == (10, 20, 30)
     assert pruner(5, 30, rungs=(0.5,)).rungs == (15,)
 
 
@@ -33,7 +33,8 @@ def test_no_rung_lies_before_a_sixth_of_the_first_split():
 
 
 def test_the_end_of_a_trial_stops_nobody():
-    assert pruner(1, 30).rungs == (10,)
+    assert pruner(1, 30).rungs == (10, 20)
+    assert not pruner(1, 30).queues
     assert not pruner(1, 30).races_at(1)
     assert [pruner(5).races_at(position) for position in range(1, 6)] == [True] * 4 + [False]
 
@@ -106,6 +107,15 @@ def test_clips_are_paired_not_counted():
     assert p.race(2, 1, clips(62, start=30)) is None  # 30 lost, 22 won
 
 
+def test_the_level_is_a_third_after_the_first_split():
+    """Three clips lost, none won: p is 0.25."""
+    p = pruner(level=0.3)
+    p.race(0, 1, clips(70))
+    p.race(0, 2, clips(140, of=200))
+    assert p.race(1, 1, clips(67)) is None
+    assert p.race(1, 2, clips(137, of=200)) is not None
+
+
 def test_a_smaller_level_drops_fewer():
     dropped = []
     for level in (0.01, 0.1, 0.3):
@@ -168,6 +178,7 @@ def test_no_system_has_a_negative_number_of_clips():
         ({"rungs": ()}, "got none"),
         ({"competitors": 1}, "at least 2"),
         ({"level": 0.0}, "between 0 and 1"),
+        ({"queue": -1}, "queue must be 0 or"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(bad, said):

@@ -29,9 +29,9 @@ def few(table):
     return table.some(range(20))
 
 
-def played(known, policy, seed=0, workers=1, *, parks=False, oracle=False):
+def played(known, policy, seed=0, workers=1, *, queue=0, oracle=False):
     judge = replays.Oracle(known, policy) if oracle else replays.Engine(known, policy)
-    return replays.replay(known, judge, orders.Shuffled(known, seed), workers, parks=parks)
+    return replays.replay(known, judge, orders.Shuffled(known, seed), workers, queue=queue)
 
 
 def test_the_table_is_whole(table):
@@ -65,11 +65,11 @@ def test_who_stops_nobody_pays_for_all_and_finds_the_best(few, workers):
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("parks", [False, True])
+@pytest.mark.parametrize("queue", [0, 3, 99])
 @pytest.mark.parametrize("pruner", ["asha", "race", "both"])
-def test_stopping_never_costs_more_than_the_full_search(few, pruner, parks, workers):
+def test_stopping_never_costs_more_than_the_full_search(few, pruner, queue, workers):
     for seed in range(3):
-        ended = played(few, Policy(pruner=pruner), seed, workers, parks=parks)
+        ended = played(few, Policy(pruner=pruner), seed, workers, queue=queue)
         first = 1.0 if pruner == "race" else min(Policy().rungs)
         floor = (first + (5 - first) / 20) / 5  # all recipes to where they are first judged, one to its end
         assert floor - 1e-9 <= ended.cost < 1
@@ -82,9 +82,9 @@ def test_nobody_is_stopped_who_has_no_rivals(table):
     assert played(table.some([3]), Policy()) == replays.Replay(1, 0, 1)
 
 
-@pytest.mark.parametrize("parks", [False, True])
-def test_the_same_seed_gives_the_same_replay(few, parks):
-    assert played(few, Policy(), 7, 4, parks=parks) == played(few, Policy(), 7, 4, parks=parks)
+@pytest.mark.parametrize("queue", [0, 3, 99])
+def test_the_same_seed_gives_the_same_replay(few, queue):
+    assert played(few, Policy(), 7, 4, queue=queue) == played(few, Policy(), 7, 4, queue=queue)
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -140,6 +140,6 @@ def test_who_waits_goes_on_only_after_all_were_begun(few):
             return super().stops(recipe, point)
 
     policy = Policy()
-    replays.replay(few, Watched(few, policy), orders.Shuffled(few, 0), 1, parks=True)
+    replays.replay(few, Watched(few, policy), orders.Shuffled(few, 0), 1, queue=99)
     later = next(place for place, (_, (split, _)) in enumerate(seen) if split > 1)
     assert len({recipe for recipe, _ in seen[:later]}) == 20

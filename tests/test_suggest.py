@@ -135,6 +135,18 @@ def test_a_search_in_two_sessions_proposes_what_it_would_have_in_one(sampler):
     assert search(resumed, 5, smooth) == whole[7:]
 
 
+def test_what_ends_otherwise_than_was_told_counts_as_it_ended():
+    amended, told = (Proposer(SPACE, seed=0, startup=2) for _ in range(2))
+    for proposer in (amended, told):
+        for _ in range(4):
+            proposal, values = proposer.ask()
+            if proposer is amended:
+                proposer.tell(proposal, "pruned", None, {1: 0.1})
+            proposer.tell(proposal, "complete", (score(values),), {1: 0.1, 2: score(values)})
+    assert amended.ask() == told.ask()
+    assert [t.state.name for t in study(amended).trials] == [t.state.name for t in study(told).trials]
+
+
 def test_what_random_proposes_depends_on_no_answer():
     first = search(Proposer(SPACE, seed=0, sampler="random"), 8, lambda values: 0.1)
     other = search(Proposer(SPACE, seed=0, sampler="random"), 8, lambda values: 0.9)

@@ -10,7 +10,8 @@ from unruly_server import UnrulyProxy, mlflow_server
 from search.errors import Failure, UsageError
 from search.ledger import Ledger
 from search.mlflow_tracker import MlflowTracker, check_reachable, check_tracking
-from search.projection import Projector, ProjectorThread, StudyFacts
+from search.projection import Projector, StudyFacts
+from search.sender import ProjectorThread
 from search.settings import resolve
 from search.tracker import MemoryTracker, Point, TrackerDown, TrackerRefused
 

@@ -183,7 +183,7 @@ def _search_flags() -> ArgumentParser:
         "--rungs",
         type=_shares,
         metavar="LIST",
-        help="asha: shares of the first split's epochs at which trials are compared (default: 1/3,1)",
+        help="asha: shares of the first split's epochs at which trials are compared (default: 1/3,2/3,1)",
     )
     group.add_argument(
         "--competitors",
@@ -195,7 +195,13 @@ def _search_flags() -> ArgumentParser:
         "--level",
         type=float,
         metavar="P",
-        help="race: p below which a trial is behind the best (default: 0.3)",
+        help="race: p of McNemar's test below which a trial is behind the best (default: 0.3)",
+    )
+    group.add_argument(
+        "--queue",
+        type=int,
+        metavar="N",
+        help="race: trials held back at the end of the first split before the best goes on (default: 8; 0: none)",
     )
     group.add_argument(
         "--model", metavar="NAME", help="registered name of the winner (default: the data set's)"
@@ -231,6 +237,7 @@ LIMITS = (
     "rungs",
     "competitors",
     "level",
+    "queue",
     "model",
     "finalists",
     "exam_seeds",
