@@ -7,6 +7,7 @@ Tune trial is one attempt at one of ours, and its experiment folder is thrown aw
 
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,6 +55,7 @@ FORWARDED = (
     "PYTORCH_CUDA_ALLOC_CONF",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
 )
+CONNECT = 5.0  # seconds in which a cluster has to take up a connection
 ANSWER = 120.0  # seconds in which a node has to start a worker and say what code it has
 
 
@@ -199,7 +201,10 @@ class RayRunner:
 
 def _connect(address: str, options: Mapping[str, Any]) -> None:
     """Start or join Ray, and keep it quiet."""
+    host, _, port = address.rpartition(":")
     try:
+        if host and port.isdecimal() and "://" not in address:  # else Ray tries for a minute
+            socket.create_connection((host, int(port)), CONNECT).close()
         ray.init(
             address=address,
             log_to_driver=False,
@@ -249,6 +254,8 @@ def _words(needs: Mapping[str, float]) -> str:
 
 def _too_much(kind: str, need: float, most: float) -> str:
     option = f"--{kind.lower()}s-per-trial"
+    if not most:
+        return f"{option} {need:g} was asked for and no machine here has a {kind}; leave it out"
     return f"{option} {need:g} is more than any machine here has ({most:g}); ask for at most {most:g}"
 
 

@@ -71,6 +71,9 @@ class Conductor:
         self._began = clock()
         self._heard: dict[int, float] = {}  # trial -> when something was last heard of it
         self._proposals: dict[int, int] = {}  # trial -> number of the proposal
+        self._front: dict[
+            int, tuple[float, ...]
+        ] = {}  # trial -> worth; once one is complete, those on the front
         self._judge = Judge(ledger, plan, limits.policy, self._record)
         self._positions = {split.number: place for place, split in enumerate(plan.splits, start=1)}
         self._known = {_identity(row.values) for row in ledger.trials()}
@@ -91,7 +94,10 @@ class Conductor:
             ended = row.state in ENDED
             outcome = _outcome(row) if ended else "pruned" if row.state == "queued" else "running"
             steps = {self._record.step(position, epoch): score for position, epoch, score in reached}
-            proposal = self._proposer.replay(row.values, outcome, self._record.worth(row), steps)
+            worth = self._record.worth(row)
+            if row.state == "complete" and worth is not None:
+                self._front[row.number] = worth
+            proposal = self._proposer.replay(row.values, outcome, worth, steps)
             if not ended:
                 self._proposals[row.number] = proposal
 
@@ -286,9 +292,13 @@ class Conductor:
     def _complete(self, row: TrialRow, finished: Sequence[FoldRow]) -> str:
         state = self._close(row, "complete", mean([fold.score for fold in finished]), "")
         if len(self.objectives) > 1:
-            points = {other.number: self._record.worth(other) for other in self.ledger.trials("complete")}
-            known = {number: point for number, point in points.items() if point is not None}
-            if (best := front(known, self.objectives)) != self.ledger.fact("front"):
+            if (worth := self._record.worth(self.ledger.trial(row.number))) is not None:
+                self._front[row.number] = worth
+            best = front(self._front, self.objectives)
+            self._front = {
+                number: self._front[number] for number in best
+            }  # who has left it does not come back
+            if best != self.ledger.fact("front"):
                 self.ledger.write_fact("front", best)
         return state
 

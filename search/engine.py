@@ -16,6 +16,8 @@ from .studies import recorded_engine
 from .study import Study
 from .terminal import say
 
+HANG = 30.0  # minutes
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -25,7 +27,9 @@ class Engine:
     workers: int | None = None  # side by side; None: one a core
     gpus_per_trial: float = 0.0
     cpus_per_trial: int = 1  # threads of a training
-    hang_minutes: float = 30.0  # without a report, before the worker of a training is given up
+    hang_minutes: float | None = (
+        None  # without a report, before the worker of a training is given up; None: 30
+    )
     address: str | None = None  # of a Ray cluster; None: what the settings say
 
     def __post_init__(self) -> None:
@@ -41,8 +45,10 @@ class Engine:
             raise ValueError(f"gpus per trial must be 0, 1/n or a whole number, got {share}")
         if self.cpus_per_trial < 1:
             raise ValueError(f"cpus per trial must be at least 1, got {self.cpus_per_trial}")
-        if self.hang_minutes <= 0:
+        if self.hang_minutes is not None and self.hang_minutes <= 0:
             raise ValueError(f"minutes without a report must be positive, got {self.hang_minutes:g}")
+        if self.hang_minutes is not None and self.runner == "local":
+            raise ValueError("the local runner has no worker that could hang by itself: leave --hang out")
 
 
 def engine_of(asked: Mapping[str, Any]) -> Engine:
@@ -67,7 +73,7 @@ def make_runner(engine: Engine, settings: Settings) -> Runner:
 
     address = engine.address or settings.ray_address
     return RayRunner(
-        address, engine.workers, engine.gpus_per_trial, engine.cpus_per_trial, engine.hang_minutes
+        address, engine.workers, engine.gpus_per_trial, engine.cpus_per_trial, engine.hang_minutes or HANG
     )
 
 

@@ -179,7 +179,7 @@ class MlflowTracker:
         try:
             return call()
         except self._failing as error:
-            sentence, status = " ".join(str(error).split())[:300], None
+            sentence, status = _short(error), None
             if isinstance(error, self._error):
                 status = error.get_http_status_code()  # type: ignore[no-untyped-call]
                 # a proxy before a server that is away may say 404 too, but not in MLflow's words
@@ -335,3 +335,12 @@ def _use_wal(uri: str) -> None:
         with sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=20) as database:
             database.execute("PRAGMA journal_mode = WAL")
         database.close()
+
+
+def _short(error: BaseException) -> str:
+    """What went wrong, without the pages that HTTP libraries wrap it in."""
+    text = " ".join(str(error).split())
+    for sign, words in (("Connection refused", "nothing listens there"), ("timed out", "no answer in time")):
+        if sign in text and "HTTPConnection" in text:
+            return words
+    return text[:300]

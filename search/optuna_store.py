@@ -201,8 +201,8 @@ class OptunaThread:
     def _note(self, trouble: str | None) -> None:
         if trouble and not self.trouble:
             self._say(
-                f"{self.store.path} is not kept up to date ({trouble}); the search goes on: free disk space, or move "
-                "that file away, and it is written anew"
+                f"{self.store.path} is not kept up to date ({trouble}); the search goes on: free disk space if "
+                "that is it, else move the file away, and it is written anew"
             )
         elif self.trouble and not trouble:
             self._say(f"{self.store.path} is up to date again")

@@ -46,12 +46,18 @@ class Outcome:
     exams: list[tuple[TrialRow, Exam]] = field(default_factory=list)
     shipped: Shipped | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    epochs_spent: int = 0  # by trials that did not fail
+    epochs_spent: int = 0  # by trials that are complete or pruned
     epochs_full: int = 0  # that these would have taken without pruning
     backlog: int = 0  # changes that wait for MLflow
     front: list[int] = field(default_factory=list)  # trials that no other beats in every objective
     mixed: list[dict[str, Any]] = field(default_factory=list)  # changes of data or code that were accepted
     trouble: str = ""  # why the model is not registered
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The complete trial with the highest objective."""
+        complete = [row for row in self.trials if row.objective is not None]
+        return max(complete, key=lambda row: (row.objective or 0.0, -row.number), default=None)
 
     def count(self, state: str) -> int:
         """Number of trials in a state."""
@@ -259,6 +265,8 @@ class Session:
         if conductor.trouble:
             raise conductor.trouble
         if conductor.stopping:
+            if ledger.fact("stop"):
+                say("stopped, as 'escsearch stop' asked")
             raise KeyboardInterrupt
         if conductor.exhausted:
             say(f"the space holds only {ledger.count_trials()} different recipes; all were tried")
@@ -340,8 +348,8 @@ class Session:
         """What this session came to."""
         backlog = self._projector.drain(PATIENCE)
         rows = self.ledger.trials()
-        counted = {row.number for row in rows if row.state != "failed"}
-        folds = [fold for fold in self.ledger.folds(phase="search") if fold.trial in counted]
+        counted = {row.number for row in rows if row.state in ("complete", "pruned")}
+        folds = [f for f in self.ledger.folds(phase="search") if f.trial in counted and f.state != "stale"]
         return Outcome(
             self.study,
             rows,

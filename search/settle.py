@@ -68,4 +68,4 @@ def settled(ledger: Ledger, row: TrialRow, clips: int, epochs: int) -> tuple[dic
     """Values and number of epochs for the exam of a trial of a study of so many clips and epochs."""
     plateau = row.values.get("schedule") == "plateau"
     rates = curves_of(ledger, row.number, "lr") if plateau else []
-    return settled_values(row.values, rates, epochs), settled_epochs(curves_of(ledger, row.number), clips)
+    return settled_values(row.trained, rates, epochs), settled_epochs(curves_of(ledger, row.number), clips)

@@ -9,7 +9,7 @@ from escmodels.scores import Exam
 from .ledger import ENDED, TrialRow
 from .optuna_store import open_command
 from .paste import command
-from .progress import clock, label
+from .progress import clock, figure, label
 from .run import example_clip
 from .session import Outcome
 from .settings import Settings
@@ -69,6 +69,10 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
         )
     if outcome.exams:
         lines += _exam_lines(outcome.exams)
+    elif best := outcome.best:
+        lines.append(
+            f"best      {label(best)}: objective {best.objective:.3f} (mean of the validation folds; no exam yet)"
+        )
     if outcome.shipped:
         lines.append(_shipped_line(outcome))
     if outcome.backlog:
@@ -89,7 +93,7 @@ def _front_line(outcome: Outcome) -> str:
     asked = outcome.study.spec.objective
     shown = [
         f"t{number:03d} {rows[number].objective:.3f} "
-        + " ".join(f"{name} {value:,.4g}" for name, value in rows[number].costs.items())
+        + " ".join(figure(name, value) for name, value in rows[number].costs.items())
         for number in outcome.front[:FRONT]
     ]
     more = f"; and {len(outcome.front) - FRONT} more" if len(outcome.front) > FRONT else ""

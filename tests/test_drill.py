@@ -198,13 +198,13 @@ def broken(place, cluster):
     server.wait()
     driver, back, known = escsearch(place, *first, "--trials", TRIALS, *common), None, 0
     try:
-        while driver.poll() != 0:
+        while (code := driver.poll()) != 0:
             time.sleep(0.1)
             if back is not None and time.monotonic() > back:
                 server.start()
                 back = None
-            if driver.poll() is not None:
-                assert driver.poll() == -signal.SIGKILL, (place / "driver.log").read_text()[-3000:]
+            if code is not None:
+                assert code == -signal.SIGKILL, (place / "driver.log").read_text()[-3000:]
                 driver = escsearch(place, "resume", "broken", *common)
             done, losses = finished(place)
             if done <= known:

@@ -332,7 +332,7 @@ told = []
 def listen(conductor, trial):
     if not told and all(conductor.ledger.folds(n) for n in range(runner.workers)):
         told.append(print("training", flush=True))
-tries = recipes(1e-3, 2e-3, 3e-3, **{{"model.width": int(sys.argv[3]), "model.blocks": 4}})
+tries = recipes(1e-3, 2e-3, 3e-3, **{{"model.width": 128, "model.blocks": 4, "data.crop": float(sys.argv[3])}})
 conductor = study(folder / "study", clips, tries, epochs=100000, listen=listen)
 try:
     with gently(conductor):
@@ -345,14 +345,14 @@ finally:
 """
 
 
-def interrupted(kind, folder, times, width):
+def interrupted(kind, folder, times, crop):
     """A search in a process group of its own, as on a terminal, and Ctrl-C.
 
     Returns the seconds that it went on, and both its outputs.
     """
     script = DRIVER.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen(
-        [sys.executable, "-c", script, kind, str(folder), str(width)],
+        [sys.executable, "-c", script, kind, str(folder), str(crop)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -374,7 +374,7 @@ def interrupted(kind, folder, times, width):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_ctrl_c_lets_every_running_trial_report_and_ends(kind, tmp_path):
-    seconds, out, err = interrupted(kind, tmp_path, 1, width=8)
+    seconds, out, err = interrupted(kind, tmp_path, 1, crop=0.25)
     begun = {"local": 1, "ray": 2}[kind]
     assert (
         json.loads(out) == [["waiting", 0]] * begun
@@ -386,7 +386,7 @@ def test_ctrl_c_lets_every_running_trial_report_and_ends(kind, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_ctrl_c_twice_leaves_at_once_and_without_a_traceback(kind, tmp_path):
-    seconds, out, err = interrupted(kind, tmp_path, 2, width=128)  # an epoch of seconds
+    seconds, out, err = interrupted(kind, tmp_path, 2, crop=5.0)  # an epoch of seconds
     assert out == "left"
     assert "Traceback" not in err
     assert seconds < 15
@@ -440,11 +440,11 @@ def test_a_worker_killed_for_lack_of_memory_is_told_so_and_the_search_goes_on(tm
         timeout=300,
         cwd=Path(__file__).parents[1],
     )
-    first, second = done.stdout.strip().splitlines()
+    first, second = (line.strip() for line in done.stdout.splitlines())
     assert first.startswith(
         "infeasible {'optim.accumulate': 2} out of memory: killed by Ray, because its node was low on memory ("
     )
-    assert second == "complete {} "
+    assert second == "complete {}"
 
 
 MONITOR = """1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.7, ID: 2ac7)

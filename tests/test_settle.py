@@ -5,7 +5,8 @@ import pytest
 
 from escmodels.recipe import parse
 from escmodels.schedule import ScheduleConfig, rate
-from search.settle import settled_epochs, settled_values
+from search.ledger import Ledger
+from search.settle import settled, settled_epochs, settled_values
 
 EPOCHS = 30
 PLATEAU = {
@@ -80,3 +81,14 @@ def test_a_clear_early_peak_is_believed():
 def test_one_or_two_epochs_are_enough_for_a_decision():
     assert settled_epochs([[0.5]], clips=10) == 1
     assert settled_epochs([[0.5, 0.6]], clips=10) == 2
+
+
+def test_a_rescued_winner_is_examined_and_shipped_as_it_was_trained(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.sqlite", create=True)
+    ledger.open_trial(0, {"optim.batch": 16})
+    ledger.rescue_trial(0, {"optim.accumulate": 2})
+    ledger.log_epoch("k", 1, {"valid_accuracy": 0.5}, trial=0, phase="search", split=1, seed=0)
+    ledger.finish_fold("k", score=0.5, loss=1.0, epochs=1, seconds=1.0, predictions=b"")
+    values, _ = settled(ledger, ledger.trial(0), clips=10, epochs=1)
+    assert values == {"optim.batch": 16, "optim.accumulate": 2}
+    ledger.close()

@@ -158,6 +158,23 @@ def test_a_study_goes_on_with_the_workers_it_had_unless_another_runner_is_asked_
     assert continued(study, None) == Engine("ray", 4, 0.5, address="auto")
     assert continued(study, {"workers": 2}) == Engine("ray", 2, 0.5, address="auto")
     assert continued(study, {"runner": "local"}) == Engine("local")
+    update(study, {"runner": "local", "cpus_per_trial": 2})
+    assert continued(study, {}) == Engine("local", cpus_per_trial=2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"runner": "local", "hang_minutes": 5.0}, "leave --hang out"),
+        ({"hang_minutes": 0.0}, "must be positive"),
+        ({"cpus_per_trial": 0}, "cpus per trial must be at least 1"),
+        ({"runner": "local", "workers": 2}, "one recipe at a time"),
+        ({"gpus_per_trial": 0.4}, "must be 0, 1/n or a whole number"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(asked, said):
+    with pytest.raises(ValueError, match=said):
+        Engine(**asked)
 
 
 def test_another_seed_of_proposals_leaves_made_folds_alone(tmp_path):

@@ -156,13 +156,12 @@ def _engine_flags() -> ArgumentParser:
         dest="hang_minutes",
         type=float,
         metavar="MINUTES",
-        help="give up a worker that has not reported for so long (default: 30; not with --runner local)",
+        help="give up a worker that has not reported for so long (default: 30; ray only)",
     )
     group.add_argument(
         "--runner",
         choices=("ray", "local"),
-        default="ray",
-        help="local: one training at a time in this process",
+        help="local: one training at a time in this process (default: ray, or as the study was begun)",
     )
     return flags
 
@@ -309,7 +308,8 @@ def _assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
 
     knob, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not knob:
-        raise UsageError(f"{flag} {text!r} must be KNOB=VALUE, such as optim.lr=0.001")
+        file = " or a .yaml file" if flag == "--try" else ""
+        raise UsageError(f"{flag} {text!r} must be KNOB=VALUE, such as optim.lr=0.001{file}")
     return knob, parse_value(value)
 
 
@@ -321,7 +321,10 @@ def _tries(text: str) -> list[dict[str, Any]]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"--try {text} cannot be read: {' '.join(str(error).split())}") from error
+        reason = (
+            "there is no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+        )
+        raise UsageError(f"--try {text} cannot be read: {reason}") from error
     tries = content if isinstance(content, list) else [content]
     if not tries or not all(isinstance(values, dict) and values for values in tries):
         raise UsageError(f"--try {text} must hold a mapping of knobs to values, or a list of such mappings")

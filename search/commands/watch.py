@@ -293,5 +293,6 @@ def _wait(ledger: "Ledger", folder: Path) -> None:
             ledger.write_fact("stop", True)  # its session began just now and had cleared what was asked
         if (running := len(ledger.trials("running"))) != told:
             told = running
-            say(f"waiting for {running} running trial{'' if running == 1 else 's'} to report")
+            if running:
+                say(f"waiting for {running} running trial{'' if running == 1 else 's'} to report")
         time.sleep(PAUSE / 4)
