@@ -18,8 +18,8 @@ import numpy as np
 import yaml
 from common import about
 
-from search.judge import AVERAGES
 from search.datasets.dataset import open_dataset
+from search.judge import AVERAGES
 from search.pruning import smoothed
 
 TABLE = Path(__file__).resolve().parent / "curves.csv"

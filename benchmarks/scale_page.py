@@ -16,7 +16,7 @@ LIMIT = 3.0  # seconds, for status, the data of a report, and the first proposal
 LENGTHS = (1.0, 10.0)  # seconds of an epoch
 CHEAP, LOOKS = 1000, (100, 400, 700, 1000)  # trials of the test of memory, and when it is looked at
 SHOWN = 250  # trials that have ended before the costs of a report and a proposal are measured
-TUNE = 0.0009  # seconds that Ray Tune takes for a report, measured on its own (docs/performance.md)
+TUNE = 0.0009  # seconds that Ray Tune takes for a report: measured apart, once, not by this program
 
 
 def here() -> str:
@@ -98,9 +98,11 @@ def idle(costs: Mapping[int, Mapping[str, Sequence[float]]], epochs: Sequence[in
             {here()} What the driver does for a report, a verdict (the report that ends a split or a trial) and
             a proposal (space esc50, tpe) was measured with so many trials under way, after {SHOWN} that had ended.
             Then workers in virtual time: each trains an epoch (half to twice the mean, by recipe), reports, and
-            waits in one queue until the driver has answered; {1000 * TUNE:g} ms a report are Ray Tune's. Trials
-            take {statistics.fmean(epochs):.0f} epochs on average, as they were pruned above. In brackets how busy
-            the driver is; with 100 % workers wait for it.
+            waits in one queue until the driver has answered. Added for Ray Tune are {1000 * TUNE:g} ms a report,
+            which were measured apart and not here. Trials take {statistics.fmean(epochs):.0f} epochs on average,
+            as the made-up ones above did. In brackets how busy the driver is; with 100 % workers wait for it. In
+            the two last rows few of the trials under way were proposed by this sampler in this session: those
+            that were cost it more, so proposals are dearer in a long search than it says there.
             """
         ),
         *table(("workers", "report", "verdict", "proposal", *heads), rows),

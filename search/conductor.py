@@ -213,6 +213,9 @@ class Conductor:
         steps = {self._record.step(position, epoch): score for _, position, epoch, score in reached}
         outcome = "pruned" if state == "queued" else _outcome(row)
         self._proposer.tell(self._proposals[trial], outcome, self._record.worth(row), steps)
+        if state in ENDED:
+            del self._proposals[trial]
+            self._heard.pop(trial, None)
 
     def _take(self, row: TrialRow, report: Report) -> str:
         """Write a report; the state of the trial after it."""

@@ -22,11 +22,11 @@ class Judge:
         costs = self._record.costs(row)
         for position, epoch, score in reached:
             if position == 1 and epoch in self._pruner.rungs:
-                self._pruner.halve(row.number, epoch, score, costs)
+                self._pruner.reached(row.number, epoch, score, costs)
         finished = self._record.finished(row)
         for position in range(1, len(finished) + 1):
             if self._pruner.races_at(position):
-                self._pruner.race(row.number, position, self._record.right(finished[:position]), costs)
+                self._pruner.ended(row.number, position, self._record.right(finished[:position]), costs)
 
     def is_point(self, position: int, epoch: int) -> bool:
         """Whether a trial is looked at after so many epochs of its `position`-th split."""

@@ -84,7 +84,7 @@ class _Entry:
 @dataclass
 class Pruner:
     """Decides who goes on. Knows points, not trials' values: feed it in the order in which news comes in, and
-    after a restart with the whole history once more; what it says of that is of no interest.
+    after a restart with the whole history once more, by `reached` and `ended`, which judge nobody.
 
     splits: number of splits of a trial; epochs: length of each. `costs` of a trial, where given, restrict its
     competitors to those that cost no more in any of them: what is cheaper than all others is not judged by them.
@@ -114,10 +114,19 @@ class Pruner:
         """Whether the end of the `position`-th split (1..) is a point of the race."""
         return self.policy.races and 1 <= position < self.splits
 
+    def reached(self, trial: int, epoch: int, score: float, costs: tuple[float, ...] = ()) -> None:
+        """A trial has reached a rung of the first split with this score."""
+        self._rungs.setdefault(epoch, {})[trial] = _Entry(score, costs)
+
+    def ended(self, trial: int, position: int, right: np.ndarray, costs: tuple[float, ...] = ()) -> None:
+        """A trial has ended its `position`-th split, see `race`."""
+        entry = _Entry(int(right.sum()), costs, np.packbits(right).tobytes())
+        self._race.setdefault(position, {})[trial] = entry
+
     def halve(self, trial: int, epoch: int, score: float, costs: tuple[float, ...] = ()) -> str | None:
         """A trial has reached a rung of the first split with this score: None, or why it is stopped."""
-        entries = self._rungs.setdefault(epoch, {})
-        entries[trial] = _Entry(score, costs)
+        self.reached(trial, epoch, score, costs)
+        entries = self._rungs[epoch]
         scores = [entry.score for entry in entries.values() if _no_dearer(entry, costs)]
         if len(scores) < self.policy.competitors:
             return None
@@ -131,8 +140,8 @@ class Pruner:
 
         right: bool, for each clip of its first `position` splits in order whether it was right.
         """
-        entries = self._race.setdefault(position, {})
-        entries[trial] = _Entry(int(right.sum()), costs, np.packbits(right).tobytes())
+        self.ended(trial, position, right, costs)
+        entries = self._race[position]
         best, leader = max(
             ((entry, number) for number, entry in entries.items() if _no_dearer(entry, costs)),
             key=lambda pair: (pair[0].score, -pair[1]),
