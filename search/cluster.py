@@ -40,6 +40,7 @@ from .fingerprint import code_fingerprint
 from .job import Job, JobFailure, JobResult
 from .runner import OnJob
 from .terminal import say
+from .trial import DeviceLost
 from .tuning import ConductorScheduler, ConductorSearch, NobodyLeft
 from .worker import Shared, Terms, do_job, other_code, share, train
 
@@ -133,14 +134,27 @@ class RayRunner:
         raise Failure(f"no node of the cluster has {_words(self._needs)} for a trial")
 
     def _compare_code(self) -> None:
-        """Ask every node that could hold a trial for the code it has. Raises `Failure` naming one with another."""
+        """Ask every node that could hold a trial for the code it has.
+
+        Raises `Failure` naming one that has another, or does not answer.
+        """
         nodes = [node for node in _alive() if node["Resources"].get("CPU", 0.0) >= self._needs["CPU"]]
         asked = {node["NodeManagerAddress"]: _fingerprint_of(node["NodeID"]) for node in nodes}
         for address, answer in asked.items():
             try:
                 found = ray.get(answer, timeout=ANSWER)
-            except ray.exceptions.RayError as error:
+            except ray.exceptions.RayTaskError as error:  # it has none that can be read
                 found = deaths.told(error).reason
+            except ray.exceptions.GetTimeoutError as error:
+                raise Failure(
+                    f"node {address} did not answer within {ANSWER:g} s; "
+                    "see whether it is overloaded, or take it out of the cluster, then try again"
+                ) from error
+            except ray.exceptions.RayError as error:
+                raise Failure(
+                    f"node {address} could not say what code it has: {deaths.told(error).reason}; "
+                    "mend it or take it out of the cluster, then try again"
+                ) from error
             if found != self._terms.code:
                 raise Failure(other_code(address, found, self._terms.code))
 
@@ -176,10 +190,13 @@ class RayRunner:
             tuner.fit()
 
     def run_jobs(self, jobs: Sequence[Job], on_done: OnJob) -> None:
-        """Run jobs as Ray tasks; Ray repeats those whose worker or node is lost."""
-        remote = ray.remote(max_retries=3, num_cpus=self._needs["CPU"], num_gpus=self._needs.get("GPU", 0.0))(
-            do_job
-        )
+        """Run jobs as Ray tasks; Ray repeats those whose worker, node or GPU is lost."""
+        remote = ray.remote(
+            max_retries=3,
+            retry_exceptions=[DeviceLost],
+            num_cpus=self._needs["CPU"],
+            num_gpus=self._needs.get("GPU", 0.0),
+        )(do_job)
         shared, rest = ray.put(self._shared), list(reversed(jobs))
         running: dict[ray.ObjectRef[Any], Job] = {}
         try:

@@ -214,7 +214,6 @@ class Conductor:
         outcome = "pruned" if state == "queued" else _outcome(row)
         self._proposer.tell(self._proposals[trial], outcome, self._record.worth(row), steps)
         if state in ENDED:
-            del self._proposals[trial]
             self._heard.pop(trial, None)
 
     def _take(self, row: TrialRow, report: Report) -> str:
@@ -282,6 +281,7 @@ class Conductor:
         changes = None if row.rescue else halved(row.values)
         if changes is None:
             return self._close(row, "infeasible", None, f"out of memory: {reason}")
+        self._judge.forget(row)
         self.ledger.rescue_trial(row.number, changes)
         return "waiting"
 
@@ -307,6 +307,8 @@ class Conductor:
 
     def _close(self, row: TrialRow, state: str, objective: float | None, reason: str) -> str:
         self.ledger.close_trial(row.number, state, objective, reason)
+        if state in ("failed", "infeasible"):
+            self._judge.forget(row)
         return state
 
 

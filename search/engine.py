@@ -59,10 +59,12 @@ def engine_of(asked: Mapping[str, Any]) -> Engine:
 
 
 def continued(study: Study, asked: Mapping[str, Any] | None) -> Engine:
-    """As the study was run before, but for what is asked now; another runner has workers of its own."""
+    """As the study was run before, but for what is asked now; another runner or cluster has workers of its own."""
     before, now = recorded_engine(study), dict(asked or {})
     if now.get("runner", before.get("runner")) != before.get("runner"):
         before = {}
+    elif "address" in now and now["address"] != before.get("address"):
+        before = {name: before[name] for name in ("runner",) if name in before}
     return engine_of(before | now)
 
 
@@ -81,8 +83,11 @@ def make_runner(engine: Engine, settings: Settings) -> Runner:
 def gently(conductor: Conductor) -> Iterator[None]:
     """Ctrl-C, or the notice that a machine is taken away, lets running epochs end; the second one does not wait."""
 
+    heard: list[int] = []
+
     def stop(number: int, frame: object) -> None:
-        if conductor.stopping:
+        heard.append(number)
+        if len(heard) > 1:
             raise KeyboardInterrupt
         conductor.stop()
         say("stopping when the running epochs have ended; press Ctrl-C again to leave at once")

@@ -115,7 +115,8 @@ class Guide:
         self, old: Told, outcome: str, worth: tuple[float, ...] | None, intermediate: Mapping[int, float]
     ) -> Told:
         """A point that was thought to have ended came to something else."""
-        self._study = None
+        if self._sampler in ("tpe", "gp"):  # CMA-ES would begin anew; for a grid it changes nothing
+            self._study = None
         place = next((at for at, told in enumerate(self._told) if told is old), len(self._told))
         new = self._note(old.params, outcome, worth, intermediate)
         if self._told[-1:] == [new]:

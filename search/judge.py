@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .ledger import Ledger, TrialRow
-from .pruning import Policy, Pruner, smoothed
+from .pruning import Policy, Pruner, behind, smoothed
 from .record import Record, mean
 from .trial import Plan
 
@@ -19,6 +19,8 @@ class Judge:
 
     def remember(self, row: TrialRow, reached: Sequence[tuple[int, int, float]]) -> None:
         """Take up a trial of an earlier session; `reached`: (position, epoch, score) of its points."""
+        if row.state in ("failed", "infeasible"):  # it can win no more, so nobody is behind it
+            return
         costs = self._record.costs(row)
         for position, epoch, score in reached:
             if position == 1 and epoch in self._pruner.rungs:
@@ -27,6 +29,13 @@ class Judge:
         for position in range(1, len(finished) + 1):
             if self._pruner.races_at(position):
                 self._pruner.ended(row.number, position, self._record.right(finished[:position]), costs)
+
+    def forget(self, row: TrialRow) -> None:
+        """A trial has failed, or begins anew with other values. Whom it had beaten in the race comes back."""
+        self._pruner.forget(row.number)
+        for other in self._ledger.trials("pruned"):
+            if other.reason.startswith(behind(row.number)):
+                self._ledger.reopen_trial(other.number)
 
     def is_point(self, position: int, epoch: int) -> bool:
         """Whether a trial is looked at after so many epochs of its `position`-th split."""

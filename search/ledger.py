@@ -73,7 +73,7 @@ class TrialRow:
     state: str
     objective: float | None
     reason: str
-    losses: int  # workers that died under it
+    losses: int  # workers that died under it since it last finished a fold run
     started: float  # seconds since 1970
     ended: float | None
     rescue: dict[str, Any] = field(default_factory=dict)  # values it trains with instead, for lack of memory
@@ -188,8 +188,9 @@ class Ledger:
                     self._db.execute("ROLLBACK")
                 raise
         except sqlite3.OperationalError as error:
+            remedy = "another process holds it, end that" if "locked" in str(error) else "free some space"
             raise Unwritable(
-                f"{self.path} cannot be written ({error}); nothing in it is lost: free some space, then resume"
+                f"{self.path} cannot be written ({error}); nothing in it is lost: {remedy}, then resume"
             ) from error
 
     def _changed(self, kind: str, key: object) -> None:
@@ -202,6 +203,11 @@ class Ledger:
         with self.transaction():
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
             self._changed(change, name)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep one JSON value that is no news for any reader: what a reader notes about itself."""
+        with self.transaction():
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
     def fact(self, name: str, default: Any = None) -> Any:
         """The value kept under a name."""
@@ -244,6 +250,12 @@ class Ledger:
         with self.transaction():
             self._db.execute("UPDATE trials SET state = 'queued' WHERE number = ?", (number,))
             self._changed("trial", number)
+
+    def reopen_trial(self, number: int) -> None:
+        """A trial that was stopped for a reason that holds no more is put into the queue."""
+        with self.transaction():
+            self._db.execute("UPDATE trials SET reason = '', ended = NULL WHERE number = ?", (number,))
+            self.queue_trial(number)
 
     def retry_trial(self, number: int) -> None:
         """A trial that waited goes on, or starts again where its worker or driver was lost; finished folds stand."""
@@ -397,6 +409,10 @@ class Ledger:
                 (score, loss, epochs, seconds, predictions, time.time(), key),
             )
             if done.rowcount:
+                self._db.execute(
+                    "UPDATE trials SET losses = 0 WHERE number = (SELECT trial FROM folds WHERE key = ?)",
+                    (key,),
+                )
                 self._changed("fold", key)
 
     def record_exam_fold(

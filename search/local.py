@@ -10,7 +10,7 @@ from .conductor import Conductor
 from .errors import Failure
 from .job import Job, JobFailure, JobResult, run_job
 from .runner import OnJob
-from .trial import Report, run_trial, use_threads
+from .trial import DeviceLost, Report, check_device, run_trial, told, use_threads
 
 
 class _Stopped(BaseException):
@@ -57,17 +57,30 @@ class LocalRunner:
                 run_trial(assignment, conductor.plan, self._clips.__getitem__, report, self._device)
             except _Stopped:
                 continue
+            except DeviceLost as lost:  # this process cannot be replaced by another
+                conductor.on_lost(assignment.trial, lost.reason, memory=lost.memory)
+                conductor.give_up(_no_device(lost))
 
     def run_jobs(self, jobs: Sequence[Job], on_done: OnJob) -> None:
-        """Run jobs one after the other."""
+        """Run jobs one after the other. Raises `Failure` where the GPU is lost."""
         use_threads(self._threads)
         for job in jobs:
             result: JobResult | JobFailure
             try:
                 result = run_job(job, self._clips.__getitem__, self._device)
-            except (ValueError, RuntimeError) as error:
-                result = JobFailure(" ".join(str(error).split())[:300])
+            except Exception as error:
+                try:
+                    check_device(error)
+                except DeviceLost as lost:
+                    raise _no_device(lost) from error
+                result = JobFailure(told(error))
             on_done(job, result)
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _no_device(lost: DeviceLost) -> Failure:
+    return Failure(
+        f"this process has lost its GPU ({lost}); nothing finished is lost: check the GPU (nvidia-smi), then resume"
+    )

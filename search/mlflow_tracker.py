@@ -24,7 +24,7 @@ from .settings import Settings
 from .tracker import Point, TrackerDown, TrackerRefused
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 TIMEOUT = 20  # seconds for one answer: a slow server is waited for, a hanging one is noticed
 KEY, NAME, PARENT = "esc.key", "mlflow.runName", "mlflow.parentRunId"  # tags
@@ -159,21 +159,26 @@ class MlflowTracker:
             _use_wal(settings.tracking_uri)
         except sqlite3.Error as error:
             raise TrackerDown(f"{settings.tracking_uri}: {error}") from error
-        self.experiment = self._guard(lambda: self._experiment(experiment, settings))
+        found = self._guard(lambda: self._experiment(experiment, settings))
+        self.experiment = found.experiment_id
+        self.store = (
+            f"{found.experiment_id} of {found.creation_time}"  # a number alone comes again in every store
+        )
         self._runs: dict[str, str] = {}  # our key -> MLflow's id
         self._carried: dict[str, _Carried] = {}  # our key -> what is known of a run that has not ended
         self._made: set[str] = set()  # runs that did not exist before: below them is only what we put there
         self._doubtful: set[str] = set()  # keys whose creation went down
 
-    def _experiment(self, name: str, settings: Settings) -> str:
+    def _experiment(self, name: str, settings: Settings) -> "Experiment":
         found = self._client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         if found is not None:
-            return found.experiment_id
+            return found
         local = settings.tracking_uri.startswith("sqlite:")
         location = settings.artifacts.as_uri() if local else None
-        return self._client.create_experiment(name, artifact_location=location)
+        made = self._client.create_experiment(name, artifact_location=location)
+        return self._client.get_experiment(made)
 
     def _guard(self, call: Callable[[], Result]) -> Result:
         try:

@@ -11,7 +11,7 @@ acknowledges. When the tracker is away, the outbox waits. What was being sent wh
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .ledger import Change, FoldRow, Ledger, TrialRow
@@ -49,6 +49,7 @@ class StudyFacts:
     synthetic: bool
     params: Mapping[str, object]  # settings that never change
     limits: Mapping[str, object]  # settings that may change when it is resumed
+    changing: Mapping[str, object] = field(default_factory=dict)  # tag -> what else may change then
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in the ledger."""
@@ -88,13 +89,32 @@ class Projector:
         self._dropped: set[str] = set()
         self._logged: dict[int, set[Point]] = {}  # trial that goes on -> points it has in the tracker
         self._drawn: set[int] = set()  # trials whose picture was sent
-        self._front: list[int] | None = None  # as the tracker has it
+        self.again = self._begin_again()  # the tracker lost what it had been sent
+        self._front: list[int] | None = ledger.fact(self._front_name)  # as the tracker has it
         self.refused: dict[str, str] = {}  # key -> why the tracker will never take it
         self._sent: dict[Doubt, int] = {}  # what of an unfinished batch has arrived -> its last change
         self._settled: set[str] = set()  # runs, of a settlement that is not through
         self.doubts: dict[Doubt, None] = dict.fromkeys(read_doubts(ledger, reader))
         self.sending: Doubt | None = None
         self.abandoned = False  # nobody waits any more: send nothing new
+
+    @property
+    def _front_name(self) -> str:
+        return f"sent-front/{self._reader}"
+
+    def _begin_again(self) -> bool:
+        """Whether the store is another one than the cursor was made with: it then gets everything from the start."""
+        name, store = f"store/{self._reader}", self._tracker.store
+        known = self._ledger.fact(name)
+        if known == store:
+            return False
+        with self._ledger.transaction():
+            self._ledger.keep(name, store)
+            if known is None:  # the first time
+                return False
+            self._ledger.acknowledge(self._reader, 0)
+            self._ledger.keep(self._front_name, None)
+        return True
 
     def catch_up(self) -> int:
         """Send everything that waits; the number of changes sent. Raises `TrackerDown`, losing nothing.
@@ -179,7 +199,9 @@ class Projector:
             last["trial", str(number)] = changes[-1].id
         for key in [key for kind, key in last if kind == "trial"]:
             self._once(last, "trial", key, self._trial, self._ledger.trial(int(key)))
-        self._front = front
+        if front != self._front:
+            self._ledger.keep(self._front_name, front)
+            self._front = front
         for name in by_kind["exam"]:
             self._once(last, "exam", name, self._exam, int(name.removeprefix("exam/")))
         if told and self._ledger.state[0] != "running":
@@ -234,6 +256,7 @@ class Projector:
             "data.synthetic": str(study.synthetic).lower(),
         }
         tags |= {f"limit.{name}": str(value) for name, value in study.limits.items()}
+        tags |= {name: str(value) for name, value in study.changing.items()}
         if (front := self._ledger.fact("front")) is not None:
             tags["front"] = ",".join(map(str, front))
         if mixed := self._ledger.fact("mixed"):
@@ -241,9 +264,11 @@ class Projector:
         if (warm := self._ledger.fact("warm")) and warm["study"]:
             tags["warm.start"] = warm["study"]
         began = _milliseconds(self._ledger.began)
-        self._tracker.open(self._root, study.name, None, tags, study.params, began)
+        self._tracker.open(self._root, study.name, None, tags, {}, began)
         self._tracker.mark(self._root, STUDY_STATUS[state], _milliseconds(since))
         self._opened.add(self._root)
+        # last: a param that is refused (older versions sent what may change as one) must hold up nothing
+        self._tracker.open(self._root, study.name, None, {}, study.params, began)
 
     # trials
 
@@ -298,14 +323,16 @@ class Projector:
         began = _milliseconds(row.started)
         points = [Point(name, value, 0, began) for name, value in row.costs.items()]
         scores: list[float] = []
+        # what was sent of fold runs that count no more stays in the tracker: later steps take its place
+        before = sum(fold.state == "stale" for fold in self._ledger.folds(row.number, "search"))
         for fold in self._finished(row.number):
             assert fold.score is not None and fold.ended is not None
             scores.append(fold.score)
-            step, moment = len(scores), _milliseconds(fold.ended)
-            points.append(Point("mean_valid_accuracy", sum(scores) / step, step, moment))
-            points.append(Point("splits_done", step, step, moment))
+            done, moment = len(scores), _milliseconds(fold.ended)
+            points.append(Point("mean_valid_accuracy", sum(scores) / done, before + done, moment))
+            points.append(Point("splits_done", done, before + done, moment))
         if row.objective is not None and row.ended is not None:
-            points.append(Point("objective", row.objective, len(scores), _milliseconds(row.ended)))
+            points.append(Point("objective", row.objective, before + len(scores), _milliseconds(row.ended)))
         return points
 
     def _finished(self, trial: int) -> list[FoldRow]:
@@ -320,8 +347,8 @@ class Projector:
 
     def _fold_key(self, fold: FoldRow, attempt: int) -> str:
         if fold.phase == "exam":
-            return f"{self._exam_key(fold.trial)}/s{fold.split}/r{fold.seed}"
-        # its own key, because a trial may train on a split again: with half a batch, or on other data
+            return f"{self._exam_key(fold.trial)}/s{fold.split}/r{fold.seed}/{fold.key}"
+        # the ledger's key too, because a trial may train on a split again: with half a batch, or on other data
         return f"{self._trial_key(fold.trial)}/s{fold.split}/{fold.key}/a{attempt}"
 
     def _fold(self, fold: FoldRow, epochs: set[int], changed: bool) -> None:
@@ -446,4 +473,4 @@ def read_doubts(ledger: Ledger, reader: str) -> list[Doubt]:
 
 def write_doubts(ledger: Ledger, reader: str, doubts: list[Doubt]) -> None:
     """Keep them for this session or the next."""
-    ledger.write_fact(f"doubts/{reader}", doubts, change="doubt")
+    ledger.keep(f"doubts/{reader}", doubts)

@@ -123,6 +123,11 @@ class Pruner:
         entry = _Entry(int(right.sum()), costs, np.packbits(right).tobytes())
         self._race.setdefault(position, {})[trial] = entry
 
+    def forget(self, trial: int) -> None:
+        """A trial can win no more, or begins anew: nobody is compared with what it had."""
+        for entries in (*self._rungs.values(), *self._race.values()):
+            entries.pop(trial, None)
+
     def halve(self, trial: int, epoch: int, score: float, costs: tuple[float, ...] = ()) -> str | None:
         """A trial has reached a rung of the first split with this score: None, or why it is stopped."""
         self.reached(trial, epoch, score, costs)
@@ -153,7 +158,12 @@ class Pruner:
         p = mcnemar(lost, won)
         if lost <= won or p >= (self.policy.level * CAUTION if position == 1 else self.policy.level):
             return None
-        return f"behind trial {leader} after split {position}: {lost} clips lost, {won} won, p {p:.2g}"
+        return f"{behind(leader)} {position}: {lost} clips lost, {won} won, p {p:.2g}"
+
+
+def behind(leader: int) -> str:
+    """How the reason of a trial begins that the race dropped because of this one."""
+    return f"behind trial {leader} after split"
 
 
 def _no_dearer(entry: _Entry, costs: tuple[float, ...]) -> bool:

@@ -128,6 +128,10 @@ class ProjectorThread:
         if self._projector is None:
             tracker = self._connect()
             self._projector = Projector(ledger, tracker, self._study, self._reader, self._heard)
+            if self._projector.again:
+                self._say(
+                    "MLflow is not the store that this study was sent to before; all of it is sent again"
+                )
         self._projector.catch_up()
         calm = time.monotonic() - self._failed > 5 * self._pause
         if self._projector.doubts and (calm or last):

@@ -35,6 +35,7 @@ from .tracker import TrackerDown, TrackerRefused
 
 FLUSH = 300.0  # seconds that MLflow is waited for where nothing can be done without it
 PATIENCE = 60.0  # seconds where the rest can be sent later
+HURRY = 5.0  # seconds where somebody wants to leave
 
 
 @dataclass
@@ -91,6 +92,7 @@ def open_session(
         if new:
             for remark in (*study.dataset.remarks, *_left_out(study.dataset)):
                 say(remark)
+            study.read_warm(settings)  # what teaches nothing is refused before there is a folder
             study.write(asdict(engine))
         with sole_driver(study.folder):
             if not new:
@@ -131,7 +133,11 @@ def _mix(study: Study, accept: Callable[[str], bool]) -> None:
                 ledger.suspend_trial(row.number)
             ledger.set_aside()
             known = ledger.fact("mixed", [])
-            ledger.write_fact("mixed", [*known, *({**change, "time": time.time()} for change in changes)])
+            told = [{name: entry[name] for name in ("what", "before", "now")} for entry in known]
+            fresh = [
+                {**change, "time": time.time()} for change in changes if change not in told[-len(changes) :]
+            ]
+            ledger.write_fact("mixed", [*known, *fresh])
     finally:
         ledger.close()
 
@@ -182,6 +188,7 @@ class Session:
         self.exams: list[tuple[TrialRow, Exam]] = []
         self.shipped: Shipped | None = None
         self._trouble = ""
+        self._hurry = False
         self._projector = ProjectorThread(
             study.ledger_path, self._connect, self.facts, settings.tracking_uri, say=say
         )
@@ -201,13 +208,15 @@ class Session:
         """Ctrl-C: leave everything so that `resume` finds it."""
         for row in self.ledger.trials("running"):
             self.ledger.suspend_trial(row.number)
-        self.ledger.set_state("interrupted")
+        if self.ledger.state[0] == "running":  # a search that has ended stays so, whatever its exam does
+            self.ledger.set_state("interrupted")
+        self._hurry = True
         say(f"saved; go on with: {command(self.settings, 'resume', self.study.folder.name)}")
 
     def close(self) -> None:
         """Send what waits for MLflow, let go of the ledger."""
         if self.ledger.backlog(self.settings.tracking_uri):
-            self._projector.finish(PATIENCE)
+            self._projector.finish(HURRY if self._hurry else PATIENCE)
         self.ledger.close()
 
     @contextmanager
@@ -260,8 +269,10 @@ class Session:
             try:
                 with gently(conductor):
                     self.runner.search(conductor)
-            finally:
-                optuna.finish(PATIENCE)
+            except BaseException:
+                optuna.finish(HURRY)
+                raise
+            optuna.finish(PATIENCE)
         if conductor.trouble:
             raise conductor.trouble
         if conductor.stopping:
@@ -272,10 +283,15 @@ class Session:
             say(f"the space holds only {ledger.count_trials()} different recipes; all were tried")
         ledger.set_state("searched")
         if not ledger.trials("complete"):
-            reasons = [row.reason for row in ledger.trials("failed")]
+            broken = [*ledger.trials("failed"), *ledger.trials("infeasible")]
+            last = max(broken, key=lambda row: row.ended or 0.0, default=None)
             raise Failure(
                 f"no trial of study {study.folder.name} is complete"
-                + (f"; the last one failed: {reasons[-1]}" if reasons else "; resume it with more --trials")
+                + (
+                    f"; the last one is {last.state}: {last.reason}"
+                    if last
+                    else "; resume it with more --trials"
+                )
             )
 
     def _introduce(self) -> None:
@@ -313,8 +329,9 @@ class Session:
     def recall_exams(self) -> None:
         """Take the exams from the ledger. Raises `UsageError` where the winner was not examined."""
         rows = exam.finalists(self.ledger, self.ledger.count_trials())
+        changed_last = max((change["time"] for change in self.ledger.fact("mixed", [])), default=0.0)
         for row in rows:
-            if record := self.ledger.fact(f"exam/{row.number}"):
+            if (record := self.ledger.fact(f"exam/{row.number}")) and record["time"] > changed_last:
                 self.exams.append(
                     (exam.trained(self.ledger, row), Exam.from_json(json.dumps(record["exam"])))
                 )

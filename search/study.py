@@ -40,6 +40,7 @@ from .spec import LIMITS, Spec
 from .suggest import Proposer
 from .terminal import say
 from .trial import Plan
+from .warm import WarmStart
 from .warm import read as warm_start
 
 RATE = "data.sample_rate"
@@ -152,17 +153,7 @@ class Study:
         older study that teaches nothing.
         """
         warm = ledger.fact("warm")
-        if warm is None and self.spec.warm_start:
-            read = warm_start(
-                settings,
-                self.spec.warm_start,
-                self.space,
-                data=self.data,
-                epochs=self.epochs,
-                protocol=self.spec.protocol,
-                order=[split.number for split in self.splits],
-                objectives=self.objectives,
-            )
+        if warm is None and (read := self.read_warm(settings)):
             if read.remark:
                 say(read.remark)
             warm = {"study": self.spec.warm_start, "tries": list(read.tries), "history": list(read.history)}
@@ -174,6 +165,21 @@ class Study:
             proposer.learn(values, outcome, worth and tuple(worth), intermediate)
         return proposer
 
+    def read_warm(self, settings: Settings) -> WarmStart | None:
+        """What the older study teaches, if there is one. Raises `UsageError` where that is nothing."""
+        if not self.spec.warm_start:
+            return None
+        return warm_start(
+            settings,
+            self.spec.warm_start,
+            self.space,
+            data=self.data,
+            epochs=self.epochs,
+            protocol=self.spec.protocol,
+            order=[split.number for split in self.splits],
+            objectives=self.objectives,
+        )
+
     def facts(self, id: str) -> StudyFacts:
         """What its runs in a tracker have in common. id: of the ledger."""
         asked = {
@@ -181,7 +187,12 @@ class Study:
             for name, value in dataclasses.asdict(self.spec).items()
             if value not in (None, {}, (), [])
         }
+        asked = json.loads(
+            json.dumps(asked)
+        )  # as it comes back from the ledger: a tuple is written otherwise
         limits = {name: asked.pop(name) for name in LIMITS if name in asked}
+        changing = {"data.path": asked.pop("data"), "code": self.code}
+        changing["accept_similar"] = str(asked.pop("accept_similar", False)).lower()
         return StudyFacts(
             id,
             self.folder.name,
@@ -191,8 +202,9 @@ class Study:
             {split.number: _folds(split) for split in self.splits},
             tuple(split.number for split in self.splits),
             self.dataset.synthetic,
-            asked | {"space": self.space.name, "epochs": self.epochs, "code": self.code},
+            asked | {"space": self.space.name, "epochs": self.epochs},
             limits,
+            changing,
         )
 
     @property

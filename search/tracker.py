@@ -8,6 +8,7 @@ time; a later one finds what earlier ones made.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import uuid4
 
 STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "KILLED", "FAILED")  # the first two have no end
 
@@ -36,6 +37,10 @@ class Tracker(Protocol):
     They raise `TrackerRefused` for what can never be done: a run or parent that was not opened, another value
     for a param.
     """
+
+    @property
+    def store(self) -> str:
+        """Where the runs lie. An empty store has another identity than the one that lay there before."""
 
     def open(
         self,
@@ -91,6 +96,7 @@ class MemoryTracker:
 
     def __init__(self) -> None:
         self.runs: dict[str, MemoryRun] = {}
+        self.store = uuid4().hex
         self.down = False  # tests take it away for a while
 
     def _check(self) -> None:

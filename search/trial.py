@@ -5,8 +5,10 @@ and whoever wants it to stop raises from there. A trial sees train and validatio
 """
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,19 @@ from escmodels.recipe import parse
 from escmodels.scores import accuracy, log_loss
 
 ClipsAt = Callable[[int], ClipSet]  # sample rate in Hz -> the clips of the study at that rate
+LONGEST = 500  # characters of the reason of a failure
+# what torch and the libraries below it say, in a plain RuntimeError, where they lack memory ...
+LACKING = (
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+# ... and where a process can compute nothing more on its GPU
+BROKEN = ("CUDA error: ", "CUDNN_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_INTERNAL_ERROR", "Triton Error [CUDA]")
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,20 @@ class Report:
     costs: Mapping[str, float] = field(default_factory=dict)
 
 
+class DeviceLost(Exception):
+    """The GPU takes no more work of this process, which should end. That may be the fault of the GPU alone.
+
+    memory: it began with a lack of memory.
+    """
+
+    def __init__(self, reason: str, memory: bool = False) -> None:
+        super().__init__(reason, memory)
+        self.reason, self.memory = reason, memory
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 def run_trial(
     assignment: Assignment,
     plan: Plan,
@@ -80,7 +109,7 @@ def run_trial(
 ) -> None:
     """Train the splits that are not finished. A recipe that cannot train is reported, not raised.
 
-    What `report` raises comes out as it is.
+    Raises `DeviceLost`. What `report` raises comes out as it is.
     """
     trial = assignment.trial
 
@@ -92,26 +121,39 @@ def run_trial(
 
     try:
         _run_splits(assignment, plan, clips_at, tell, device)
-    except Diverged as error:
-        report(Report(trial, failed=f"diverged: {error}"))
-    except (
-        ValueError,
-        RuntimeError,
-        MemoryError,
-    ) as error:  # a net that does not fit its input, or the memory
-        sentence = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-        report(Report(trial, memory=sentence) if lacks_memory(error) else Report(trial, failed=sentence))
     except _FromReport as passed:
         assert passed.__cause__ is not None
         raise passed.__cause__ from None
+    except Exception as error:  # also a bug: told as what it is, it is not tried again and others go on
+        check_device(error)
+        reason = told(error)
+        report(Report(trial, memory=reason) if lacks_memory(error) else Report(trial, failed=reason))
 
 
-def lacks_memory(error: BaseException) -> bool:
+def told(error: Exception) -> str:
+    """What a training has raised, in one line. Of what only a bug or the machine raises, with its place."""
+    text = " ".join(str(error).split())[:LONGEST]
+    if isinstance(error, Diverged):
+        return f"diverged: {text}"
+    name = type(error).__name__
+    if isinstance(error, ValueError | RuntimeError | MemoryError):  # as of a net that does not fit its input
+        return f"{name}: {text}"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{name} at {Path(where.filename).name}:{where.lineno}: {text}"
+
+
+def lacks_memory(error: Exception) -> bool:
     """Whether memory, of the device or of the machine, was all that was missing."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # on a CPU torch raises a plain RuntimeError
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LACKING)
+
+
+def check_device(error: Exception) -> None:
+    """Raises `DeviceLost` where what a training has raised leaves this process without its GPU."""
+    broken = isinstance(error, RuntimeError) and any(words in str(error) for words in BROKEN)
+    if broken or isinstance(error, torch.AcceleratorError):
+        raise DeviceLost(told(error), lacks_memory(error)) from error
 
 
 class _FromReport(BaseException):

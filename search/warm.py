@@ -12,6 +12,7 @@ from spaces.domains import Domain, Value, settle, show, text
 from spaces.space import PointError, Space, walk
 
 from .errors import UsageError
+from .glance import Glance
 from .ledger import Ledger, TrialRow
 from .objectives import Objective, judged
 from .projection import StudyFacts
@@ -50,7 +51,7 @@ def read(
     Raises:
         UsageError: no such study, or none of its trials can be used.
     """
-    ledger = Ledger(settings.existing_study(name) / "ledger.sqlite")
+    ledger = Glance(settings.existing_study(name) / "ledger.sqlite")
     try:
         rows = [row for row in ledger.trials() if row.ended is not None]
         recipes = {row.number: _moved(space, row) for row in rows}

@@ -6,10 +6,8 @@ Nothing here talks to MLflow or to files of the driver: a worker needs escsearch
 import dataclasses
 import faulthandler
 import functools
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,8 @@ from ray import tune
 
 from escmodels.clips import ClipSet
 
-from .job import Job, JobResult, run_job
-from .trial import Assignment, Plan, Report, run_trial, use_threads
+from .job import Job, JobFailure, JobResult, run_job
+from .trial import Assignment, Plan, Report, check_device, run_trial, told, use_threads
 
 REPORT = "report"  # the key of our report in Tune's result
 
@@ -39,6 +37,10 @@ class Terms:
     def device(self) -> str:
         """Where torch puts the training; Ray shows a worker its own GPUs only."""
         return "cuda" if self.gpus > 0 else "cpu"
+
+
+class OtherCode(Exception):
+    """This node must not train: its code computes not what the driver's does. The text is the sentence about it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,10 @@ class _Opened:
 
 
 def train(config: dict[str, Any], shared: Mapping[int, Shared], plan: Plan, terms: Terms) -> None:
-    """Run one trial, as Tune asks for it. When the scheduler says stop, `tune.report` raises SystemExit."""
+    """Run one trial, as Tune asks for it. When the scheduler says stop, `tune.report` raises SystemExit.
+
+    Raises `DeviceLost` and `OtherCode`; Tune uses no process again out of which anything was raised.
+    """
     trial = config["trial"]
     assignment = Assignment(trial, config["values"], frozenset(config["finished"]))
 
@@ -92,22 +97,20 @@ def train(config: dict[str, Any], shared: Mapping[int, Shared], plan: Plan, term
 
     with _prepared(terms):
         if other := _other_code(terms.code):
-            report(Report(trial, failed=other))
-            return
-        try:
-            run_trial(assignment, plan, _Opened(shared), report, terms.device)
-        except Exception as error:  # a bug is no lost worker: told as what it is, it is not tried again
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{Path(where.filename).name}:{where.lineno}"
-            report(Report(trial, failed=f"{type(error).__name__} at {place}: {' '.join(str(error).split())}"))
+            raise OtherCode(other)
+        run_trial(assignment, plan, _Opened(shared), report, terms.device)
 
 
-def do_job(job: Job, shared: Mapping[int, Shared], terms: Terms) -> JobResult:
-    """Run one job. Raises what `run_job` raises, `RuntimeError` where this node has other code."""
+def do_job(job: Job, shared: Mapping[int, Shared], terms: Terms) -> JobResult | JobFailure:
+    """Run one job. Raises `DeviceLost`: Ray gives a task with a GPU a process of its own, and repeats it in another."""
     with _prepared(terms):
         if other := _other_code(terms.code):
-            raise RuntimeError(other)
-        return run_job(job, _Opened(shared), terms.device, lambda: _watch(terms.silence))
+            return JobFailure(other)
+        try:
+            return run_job(job, _Opened(shared), terms.device, lambda: _watch(terms.silence))
+        except Exception as error:
+            check_device(error)
+            return JobFailure(told(error))
 
 
 @contextmanager

@@ -367,6 +367,31 @@ def test_the_queue_is_carried_on_when_no_time_is_left_for_new_trials(ledger):
     assert states(ledger) == [(0.5, "complete"), (0.52, "complete")]
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("end", ["failed", "memory"])
+def test_a_leader_that_fails_leads_no_more_and_whom_it_had_beaten_comes_back(
+    ledger, end, resumed, monkeypatch
+):
+    """Trial 0 is far ahead in split 1 and then cannot be trained; trial 1 had been dropped because of it."""
+    monkeypatch.setattr("search.conductor.halved", lambda values: None)  # its batch cannot be halved
+    script = [0.9, 0.5, 0.55]
+    c, proposer = conductor(ledger, script, pruner="race")
+    first, second = c.next(), c.next()
+    for report in list(reports(first))[:EPOCHS]:
+        c.on_report(report)
+    for report in reports(second):
+        if not c.on_report(report):
+            break
+    assert ledger.trial(1).state == "pruned"
+    c.on_report(Report(0, **{end: "diverged"}))
+    assert ledger.trial(0).state == {"failed": "failed", "memory": "infeasible"}[end]
+    if resumed:
+        c, proposer = conductor(ledger, script, pruner="race")
+        proposer.asked = 2
+    run(c)
+    assert [state for _, state in states(ledger)][1:] == ["complete", "complete"]
+
+
 # memory
 
 

@@ -147,6 +147,17 @@ def test_what_ends_otherwise_than_was_told_counts_as_it_ended():
     assert [t.state.name for t in study(amended).trials] == [t.state.name for t in study(told).trials]
 
 
+def test_cmaes_goes_on_when_a_trial_ends_otherwise_than_was_told():
+    proposer = Proposer(SPACES["cmaes"], seed=0, startup=2, sampler="cmaes")
+    search(proposer, 4, smooth)
+    proposal, values = proposer.ask()
+    sampler = proposer._guide._cmaes
+    proposer.tell(proposal, "pruned", None, {1: 0.1})
+    proposer.tell(proposal, "complete", (smooth(values),), {1: 0.1})
+    proposer.ask()
+    assert sampler is not None and proposer._guide._cmaes is sampler
+
+
 def test_what_random_proposes_depends_on_no_answer():
     first = search(Proposer(SPACE, seed=0, sampler="random"), 8, lambda values: 0.1)
     other = search(Proposer(SPACE, seed=0, sampler="random"), 8, lambda values: 0.9)

@@ -1,6 +1,7 @@
 """Commands about studies: demo, run, resume, exam, promote, sync."""
 
 import argparse
+import re
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from fractions import Fraction
 from pathlib import Path
@@ -170,7 +171,10 @@ def _search_flags() -> ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False)
     group = flags.add_argument_group("search")
     group.add_argument(
-        "--hours", type=float, metavar="H", help="begin no trial after so many hours of this session"
+        "--hours",
+        type=float,
+        metavar="H",
+        help="begin no trial after so many hours of this session; what has been begun is carried on",
     )
     group.add_argument(
         "--pruner",
@@ -317,7 +321,7 @@ def _tries(text: str) -> list[dict[str, Any]]:
     """Values to try, from the command line or a file."""
     path = Path(text)
     if path.suffix not in (".yaml", ".yml"):
-        return [dict(_assignment(part, "--try") for part in text.split(","))]
+        return [dict(_assignment(part, "--try") for part in re.split(r",(?=[\w.]+=)", text))]
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
