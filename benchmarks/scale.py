@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from common import ROOT, write_section
+from common import ROOT, SCALE, write_section
 from made import CODE, DATA, SPLITS, TRIALS, Made, fill, introduce, noise, resumed, settings
 from scale_page import CHEAP, LOOKS, SHOWN, TUNE, flat, idle, large, limits, mlflow, ray
 
@@ -35,7 +35,6 @@ from search.trial import Plan
 from spaces.load import load
 from spaces.space import sample
 
-PAGE = ROOT / "docs" / "scale.md"
 WORKERS = {8: 40, 64: 120, 256: 120, 1000: 60}  # simulated workers -> proposals that are looked at
 PART = 40  # trials that go to MLflow without --mlflow
 
@@ -267,18 +266,20 @@ def main() -> None:
             costs[workers] = apart("costs", few, workers, proposals) | {"tune": [TUNE]}
         trials = TRIALS if args.mlflow else PART
         sent = apart("mlflow", path if args.mlflow else fill(home / "part", PART), trials)
-        sections = {
-            "large": large(read, again, command),
-            "memory": flat(memory),
-            "workers": idle(costs, memory["epochs"]),
-            "limits": limits(costs, memory["epochs"], sent),
-            "mlflow": mlflow(sent, trials) if args.mlflow else None,
-            "ray": ray(apart("ray", home, CHEAP)) if args.ray else None,
-        }
-    for name, lines in sections.items():
-        if lines is not None:
-            print("\n".join(lines))
-            write_section(PAGE, name, lines)
+        write_section(SCALE, "large", told(large(read, again, command)))
+        write_section(SCALE, "memory", told(flat(memory)))
+        write_section(SCALE, "workers", told(idle(costs, memory["epochs"])))
+        write_section(SCALE, "limits", told(limits(costs, memory["epochs"], sent)))
+        if args.mlflow:
+            write_section(SCALE, "mlflow", told(mlflow(sent, trials)))
+        if args.ray:
+            write_section(SCALE, "ray", told(ray(apart("ray", home, CHEAP))))
+
+
+def told(lines: list[str]) -> list[str]:
+    """The same lines, shown to whoever waits for them."""
+    print("\n".join(lines), flush=True)
+    return lines
 
 
 def status(home: Path) -> float:

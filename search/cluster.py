@@ -191,7 +191,7 @@ class RayRunner:
 
     def run_jobs(self, jobs: Sequence[Job], on_done: OnJob) -> None:
         """Run jobs as Ray tasks; Ray repeats those whose worker, node or GPU is lost."""
-        remote = ray.remote(
+        remote = ray.remote(  # type: ignore[call-overload]  # Ray's types know no list of exceptions
             max_retries=3,
             retry_exceptions=[DeviceLost],
             num_cpus=self._needs["CPU"],
@@ -284,7 +284,5 @@ def _short_name(trial: Any) -> str:
 def _result(task: "ray.ObjectRef[Any]") -> JobResult | JobFailure:
     try:
         return ray.get(task)
-    except ray.exceptions.RayTaskError as error:
-        return JobFailure(" ".join(str(error.cause).split())[:300])
     except ray.exceptions.RayError as error:
         return JobFailure(deaths.told(error).reason)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import Failure
 from .judge import Judge
 from .ledger import ENDED, FoldRow, Ledger, TrialRow, Unwritable
 from .objectives import ACCURACY, Objective, front
@@ -23,7 +24,7 @@ from .trial import Assignment, Plan, Report
 if TYPE_CHECKING:
     from .suggest import Proposer  # Optuna is not needed to read this module
 
-LOSSES = 3  # workers that may die under a trial before it is given up
+LOSSES = 3  # workers that may die under a trial, no fold run finished in between, before it is given up
 REPEATS = 3  # known proposals in a row (the proposer avoids them itself) before the space counts as exhausted
 
 
@@ -64,7 +65,7 @@ class Conductor:
         listen: Callable[[int], None] = lambda trial: None,
     ) -> None:
         self.ledger, self.plan, self.limits, self.objectives = ledger, plan, limits, tuple(objectives)
-        self.trouble: Unwritable | None = None  # why the ledger takes no more: the search ends
+        self.trouble: Failure | None = None  # why the search cannot go on: it ends, and can be resumed
         self._proposer = proposer
         self._record = Record(ledger, plan, self.objectives, labels, data, code)
         self._clock, self._listen = clock, listen
@@ -170,6 +171,20 @@ class Conductor:
         """Begin nothing more, and let each running trial go at its next report; all of them can be resumed."""
         self._stopping = True
 
+    def give_up(self, error: Failure, trial: int | None = None) -> None:
+        """As `stop`, for a reason of which the session is to die.
+
+        trial: one that could not go on for that reason; it waits for a later session, and no loss is counted.
+        """
+        self.trouble = self.trouble or error
+        if trial is None or self.ledger.trial(trial).state != "running":
+            return
+        try:
+            self.ledger.suspend_trial(trial)
+        except Unwritable:  # it counts as running until the next session takes it up
+            return
+        self._listen(trial)
+
     @property
     def stopping(self) -> bool:
         """Whether the search is to end: asked here or, through the ledger, by another process; or it has to."""
@@ -256,9 +271,9 @@ class Conductor:
         return "running"
 
     def on_lost(self, trial: int, reason: str, memory: bool = False) -> None:
-        """The worker of a trial is gone. The trial is taken up again, a few times.
+        """The worker of a trial is gone. The trial is taken up again; without progress only a few times.
 
-        memory: it was killed because the machine had no memory left.
+        memory: for lack of memory.
         """
         try:
             row = self.ledger.trial(trial)

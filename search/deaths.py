@@ -11,6 +11,9 @@ import ray.cloudpickle as cloudpickle
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
+from .trial import DeviceLost
+from .worker import OtherCode
+
 LONGEST = 300  # characters of a reason
 
 
@@ -30,11 +33,17 @@ class Death:
     """What became of a worker."""
 
     reason: str
-    memory: bool = False  # killed because its node had no memory left
+    memory: bool = False  # of a lack of memory
+    refused: bool = False  # its node has other code, and no training may run there
 
 
 def told(error: BaseException | None) -> Death:
     """An error of Ray as a person wants to read it."""
+    cause = error.cause if isinstance(error, RayTaskError) else None
+    if isinstance(cause, OtherCode):
+        return Death(str(cause), refused=True)
+    if isinstance(cause, DeviceLost):
+        return Death(cause.reason if cause.memory else f"it lost its GPU: {cause}"[:LONGEST], cause.memory)
     text = " ".join(str(error or "").split())
     if "running low on memory" in text:
         used = re.search(r"\) was ([\d.]+ ?[KMGT]?B)(?: used)? / ([\d.]+ ?[KMGT]?B)", text)

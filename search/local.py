@@ -57,9 +57,10 @@ class LocalRunner:
                 run_trial(assignment, conductor.plan, self._clips.__getitem__, report, self._device)
             except _Stopped:
                 continue
-            except DeviceLost as lost:  # this process cannot be replaced by another
+            except DeviceLost as lost:
                 conductor.on_lost(assignment.trial, lost.reason, memory=lost.memory)
-                conductor.give_up(_no_device(lost))
+                if not lost.memory:  # no other process can take the place of this one
+                    conductor.give_up(_no_device(lost))
 
     def run_jobs(self, jobs: Sequence[Job], on_done: OnJob) -> None:
         """Run jobs one after the other. Raises `Failure` where the GPU is lost."""
@@ -72,7 +73,8 @@ class LocalRunner:
                 try:
                     check_device(error)
                 except DeviceLost as lost:
-                    raise _no_device(lost) from error
+                    if not lost.memory:
+                        raise _no_device(lost) from error
                 result = JobFailure(told(error))
             on_done(job, result)
 

@@ -154,4 +154,6 @@ class ProjectorThread:
 def _let_training_go_first() -> None:
     """Lower the priority of the calling thread, where an operating system knows such a thing (Linux)."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        thread = threading.get_native_id()
+        # not above that of the process, which only root may: who runs it under nice means the thread too
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))

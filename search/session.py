@@ -24,6 +24,7 @@ from .optuna_store import OptunaThread
 from .pages import EXPERIMENT
 from .paste import command, relative
 from .progress import SearchView
+from .projection import read_doubts
 from .runner import Runner
 from .sender import ProjectorThread
 from .settings import Settings
@@ -215,7 +216,8 @@ class Session:
 
     def close(self) -> None:
         """Send what waits for MLflow, let go of the ledger."""
-        if self.ledger.backlog(self.settings.tracking_uri):
+        uri = self.settings.tracking_uri
+        if self.ledger.backlog(uri) or read_doubts(self.ledger, uri):
             self._projector.finish(HURRY if self._hurry else PATIENCE)
         self.ledger.close()
 
@@ -232,7 +234,7 @@ class Session:
         ledger = self.study.ledger()
         try:
             if ledger.fact("page") != page:  # for the link that the live view shows
-                ledger.write_fact("page", page)
+                ledger.keep("page", page)
         finally:
             ledger.close()
         return tracker

@@ -34,7 +34,12 @@ LACKING = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 # ... and where a process can compute nothing more on its GPU
-BROKEN = ("CUDA error: ", "CUDNN_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_INTERNAL_ERROR", "Triton Error [CUDA]")
+BROKEN = (
+    "CUDA error: ",
+    "CUDNN_STATUS_EXECUTION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    "Triton Error [CUDA]",
+)
 
 
 @dataclass(frozen=True)

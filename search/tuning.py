@@ -9,6 +9,7 @@ from ray.tune.search import Searcher
 
 from . import deaths
 from .conductor import Conductor
+from .errors import Failure
 from .worker import REPORT
 
 
@@ -73,6 +74,9 @@ class ConductorScheduler(_NotKept, FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         number = trial.config["trial"]
         death = deaths.of(trial)
+        if death.refused:  # every trial that came to that node would end there
+            self._conductor.give_up(Failure(f"{death.reason}; then resume"), number)
+            return
         if not death.memory and self._conductor.silent_for(number) >= self._silence:
             death = deaths.Death(f"no report for {self._silence / 60:g} minutes")
         self._conductor.on_lost(number, death.reason, memory=death.memory)

@@ -7,7 +7,18 @@ import threading
 import time
 
 import pytest
-from test_runners import RATE, SMALL, clips, facts, loaded, recipes, states, study, undisturbed  # noqa: F401
+from test_runners import (  # noqa: F401
+    RATE,
+    SMALL,
+    clips,
+    facts,
+    loaded,
+    recipes,
+    states,
+    study,
+    undisturbed,
+    watch_losses,
+)
 
 from escmodels.folds import rotating
 from search.errors import Failure
@@ -100,13 +111,14 @@ def test_a_lost_node_costs_only_what_was_running_on_it(
         if doomed and any(fold.state == "finished" for fold in conductor.ledger.folds()):
             cluster.remove_node(doomed.pop(), allow_graceful=False)
 
-    runner = join()
+    runner, lost = join(), []
     assert (runner.workers, runner.nodes) == (2, 3)
     conductor = study(tmp_path, clips, recipes(1e-3, 3e-3), listen=kill_after_the_first_fold)
+    watch_losses(conductor, lost)
     runner.search(conductor)
     assert states(conductor) == ["complete"] * 2
     assert facts(conductor) == undisturbed
-    assert sum(row.losses for row in conductor.ledger.trials()) == 1
+    assert len(lost) == 1
     assert runner.nodes == 2
 
 
@@ -201,14 +213,28 @@ def test_a_node_with_other_code_is_refused_by_name(add, join, tmp_path, code, fo
         join()
 
 
-def test_a_node_with_other_code_that_comes_later_trains_nothing(add, join, clips, tmp_path):
+def test_a_node_with_other_code_that_comes_later_ends_the_search_and_fails_nothing(
+    cluster, add, join, clips, tmp_path
+):
     runner = join(workers=1)
     node = node_with(add, tmp_path, OTHER_CODE)
-    conductor = study(tmp_path / "study", clips, recipes(1e-3))
+    conductor = study(tmp_path / "study", clips, recipes(1e-3, 2e-3))
     runner.search(conductor)
     (row,) = conductor.ledger.trials()
-    assert row.state == "failed"
-    assert row.reason.startswith(f"node {node.node_ip_address} has another escsearch or torch")
+    assert (row.state, row.losses) == ("waiting", 0)
+    assert str(conductor.trouble).startswith(f"node {node.node_ip_address} has another escsearch or torch")
+    cluster.remove_node(node)
+    add()
+    resumed = study(tmp_path / "study", clips, recipes(1e-3, 2e-3))
+    runner.search(resumed)
+    assert states(resumed) == ["complete"] * 2
+
+
+def test_a_node_that_does_not_answer_is_told_as_that(add, join, monkeypatch):
+    node = add()
+    monkeypatch.setattr("search.cluster.ANSWER", 0.001)
+    with pytest.raises(Failure, match=rf"node {node.node_ip_address} did not answer within 0.001 s"):
+        join()
 
 
 def test_workers_get_the_environment_that_is_forwarded_and_no_other(add, join, monkeypatch):

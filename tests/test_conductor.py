@@ -8,6 +8,7 @@ import pytest
 
 from escmodels.folds import SearchSplit
 from search.conductor import LOSSES, Conductor, Limits, halved
+from search.errors import Failure
 from search.ledger import Ledger, Unwritable
 from search.objectives import ACCURACY, parse
 from search.pruning import Policy
@@ -248,6 +249,36 @@ def test_a_trial_whose_worker_is_lost_is_taken_up_again_a_few_times(ledger):
     assert ledger.trial(0).state == "failed"
     assert "lost 3 workers" in ledger.trial(0).reason
     assert proposer.told[-1][1] == "failed"
+
+
+def test_only_losses_without_progress_count_against_a_trial(ledger):
+    c, _ = conductor(ledger, [0.5], pruner="none")
+    assignment = c.next()
+    for split in PLAN.splits:
+        for losses in range(1, LOSSES):
+            c.on_lost(0, "its node was lost")
+            assert ledger.trial(0).losses == losses
+            assignment = c.next()
+        for report in reports(assignment):
+            if report.split == split.number:
+                c.on_report(report)
+        assert ledger.trial(0).losses == 0
+    assert states(ledger) == [(0.5, "complete")]
+
+
+def test_giving_up_lets_all_trials_wait_and_counts_no_loss(ledger):
+    c, proposer = conductor(ledger, [0.5, 0.75], pruner="none")
+    first, second = c.next(), c.next()
+    c.give_up(Failure("a node has other code"), first.trial)
+    c.give_up(Failure("the same of another node"))
+    assert str(c.trouble) == "a node has other code"
+    assert c.next() is None
+    assert not c.on_report(next(reports(second)))
+    c.give_up(Failure("late news"), second.trial)
+    assert [(row.state, row.losses) for row in ledger.trials()] == [("waiting", 0)] * 2
+    assert proposer.told == []
+    run(conductor(ledger, [0.5, 0.75], pruner="none")[0])
+    assert states(ledger) == [(0.5, "complete"), (0.75, "complete")]
 
 
 def test_losing_the_worker_of_a_trial_that_has_ended_changes_nothing(ledger):

@@ -18,13 +18,14 @@ import pytest
 from escmodels.clips import ClipSet
 from escmodels.folds import rotating
 from search.conductor import Conductor, Limits
-from search.job import Job, JobFailure
+from search.errors import Failure
+from search.job import Job, JobFailure, JobResult
 from search.ledger import Ledger
 from search.local import LocalRunner
 from search.pruning import Policy
 from search.trial import Plan
 
-RATE, HUNGRY, STUCK, EPOCHS = 8000, 16000, 32000, 3
+RATE, HUNGRY, STUCK, BUGGY, BROKEN, EPOCHS = 8000, 16000, 32000, 22050, 44100, 3
 SMALL = {
     "architecture": "mel_cnn",
     "model.width": 8,
@@ -87,9 +88,36 @@ def stuck(clips):
     return dataclasses.replace(clips, starts=clips.starts.view(Rows), sample_rate=STUCK)
 
 
+def buggy(clips):
+    """The same at another rate; whoever looks at a clip meets an error that nobody expects."""
+
+    class Rows(np.ndarray):
+        def __getitem__(self, rows):
+            raise OSError("[Errno 28] No space left on device")
+
+    return dataclasses.replace(clips, starts=clips.starts.view(Rows), sample_rate=BUGGY)
+
+
+def broken(clips, folder):
+    """The same at another rate; the first process that looks at a clip is of no more use, others are."""
+    mark = str(folder / "broken")
+
+    class Rows(np.ndarray):
+        def __getitem__(self, rows):
+            Path(mark).touch()
+            with open(mark, "r+") as file:
+                pids = file.read().split()
+                file.write(f" {os.getpid()}")
+            if pids in ([], [str(os.getpid())]):
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            return np.asarray(self)[rows]
+
+    return dataclasses.replace(clips, starts=clips.starts.view(Rows), sample_rate=BROKEN)
+
+
 def loaded(clips):
     """The clips by rate, as runners are given them."""
-    return {RATE: clips, HUNGRY: ravenous(clips), STUCK: stuck(clips)}
+    return {RATE: clips, HUNGRY: ravenous(clips), STUCK: stuck(clips), BUGGY: buggy(clips)}
 
 
 class Listed:
@@ -129,6 +157,18 @@ def recipes(*rates, **changes):
     return [SMALL | {"optim.lr": rate} | changes for rate in rates]
 
 
+def watch_losses(conductor, lost):
+    """Put the reason of every worker that the conductor hears of as lost under a running trial into a list."""
+    on_lost = conductor.on_lost
+
+    def listen(trial, reason, memory=False):
+        if conductor.ledger.trial(trial).state == "running":
+            lost.append(reason)
+        on_lost(trial, reason, memory)
+
+    conductor.on_lost = listen
+
+
 def states(conductor):
     return [row.state for row in conductor.ledger.trials()]
 
@@ -163,7 +203,7 @@ class Behaves:
 
     def test_a_pruned_trial_stops_in_the_middle(self, runner, clips, tmp_path):
         conductor = study(tmp_path, clips, recipes(1e-3, 2e-3, 3e-3), pruner="asha")
-        conductor._pruner.halve = lambda trial, *point: "behind" if trial == 1 else None
+        conductor._judge._pruner.halve = lambda trial, *point: "behind" if trial == 1 else None
         runner.search(conductor)
         assert states(conductor) == ["complete", "pruned", "complete"]
         (fold,) = conductor.ledger.folds(1)
@@ -188,6 +228,14 @@ class Behaves:
         assert first.rescue == {"optim.accumulate": 2}
         assert first.reason == "out of memory: MemoryError: Unable to allocate 8.00 PiB"
         assert first.losses == 0
+
+    def test_a_bug_in_a_training_is_told_as_what_it_is_and_not_tried_again(self, runner, clips, tmp_path):
+        conductor = study(tmp_path, clips, [SMALL | {"data.sample_rate": BUGGY}, SMALL])
+        runner.search(conductor)
+        first, second = conductor.ledger.trials()
+        assert (first.state, first.losses, second.state) == ("failed", 0, "complete")
+        assert first.reason.startswith("OSError at test_runners.py:")
+        assert first.reason.endswith("No space left on device")
 
     def test_a_search_that_is_stopped_ends_by_itself_and_can_be_taken_up_again(
         self, runner, clips, tmp_path, undisturbed
@@ -226,10 +274,13 @@ class Behaves:
         rows, done = tuple(range(len(clips))), {}
         facts = {"train": rows, "test": (), "epochs": 1, "stop_after": 1, "seed": 0}
         bad = Job("bad", 3, SMALL | {"model.width": -1}, **facts)
+        bug = Job("bug", 5, SMALL | {"data.sample_rate": BUGGY}, **facts)
         good = Job("good", 4, SMALL, **facts)
-        runner.run_jobs([bad, good], lambda job, result: done.setdefault(job.key, result))
+        runner.run_jobs([bad, bug, good], lambda job, result: done.setdefault(job.key, result))
         assert isinstance(done["bad"], JobFailure)
         assert "model.width" in done["bad"].reason
+        assert isinstance(done["bug"], JobFailure)
+        assert done["bug"].reason.startswith("OSError at test_runners.py:")
         assert done["good"].files
 
 
@@ -241,6 +292,25 @@ class TestLocal(Behaves):
         runner = LocalRunner()
         runner.load(loaded(clips))
         return runner
+
+    def test_a_lost_gpu_ends_the_search_fails_nothing_and_it_can_be_taken_up_again(
+        self, runner, clips, tmp_path
+    ):
+        runner.load({BROKEN: broken(clips, tmp_path)})
+        recipe = SMALL | {"data.sample_rate": BROKEN}
+        conductor = study(tmp_path / "study", clips, [recipe, SMALL])
+        runner.search(conductor)
+        (row,) = conductor.ledger.trials()
+        assert (row.state, row.losses) == ("waiting", 1)
+        assert "illegal memory access" in str(conductor.trouble)
+        facts = {"train": (0, 1), "test": (), "epochs": 1, "stop_after": 1, "seed": 0}
+        with pytest.raises(Failure, match="illegal memory access .* check the GPU"):
+            runner.run_jobs([Job("refit", 0, recipe, **facts)], print)
+        (tmp_path / "broken").write_text("another process")  # and this is a new one
+        resumed = study(tmp_path / "study", clips, [recipe])
+        runner.search(resumed)
+        assert states(resumed) == ["complete"]
+        assert resumed.trouble is None
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +333,8 @@ class TestRay(Behaves):
 
     def test_a_killed_worker_costs_no_finished_fold_run(self, runner, clips, tmp_path, capfd):
         conductor = study(tmp_path, clips, recipes(1e-3))
-        killed = []
+        killed, lost = [], []
+        watch_losses(conductor, lost)
         listen = conductor.ledger.finish_fold
 
         def kill_after_the_first(key, **result):
@@ -275,7 +346,7 @@ class TestRay(Behaves):
         conductor.ledger.finish_fold = kill_after_the_first
         runner.search(conductor)
         (row,) = conductor.ledger.trials()
-        assert (row.state, row.losses) == ("complete", 1)
+        assert (row.state, len(lost)) == ("complete", 1)
         folds = conductor.ledger.folds()
         assert [fold.state for fold in folds] == ["finished"] * 3
         assert next(fold.attempt for fold in folds if fold.key == killed[0]) == 1
@@ -290,16 +361,31 @@ class TestRay(Behaves):
         assert (first.state, second.state) == ("failed", "complete")
         assert first.reason == "lost 1 workers, last: no report for 0.1 minutes"
 
-    def test_a_bug_in_a_training_is_told_as_what_it_is_and_not_tried_again(self, runner, clips, tmp_path):
-        runner.load({RATE + 1: clips})  # no clips at the rate of the recipe
+    def test_a_trial_goes_on_in_a_new_process_where_one_has_lost_its_gpu(self, runner, clips, tmp_path):
+        runner.load({BROKEN: broken(clips, tmp_path)})
+        lost = []
         try:
-            conductor = study(tmp_path, clips, recipes(1e-3))
+            conductor = study(tmp_path / "study", clips, [SMALL | {"data.sample_rate": BROKEN}])
+            watch_losses(conductor, lost)
             runner.search(conductor)
         finally:
             runner.load(loaded(clips))
-        (row,) = conductor.ledger.trials()
-        assert (row.state, row.losses) == ("failed", 0)
-        assert row.reason.startswith("KeyError at worker.py:")
+        assert states(conductor) == ["complete"]
+        assert lost == ["it lost its GPU: RuntimeError: CUDA error: an illegal memory access was encountered"]
+        assert len(set((tmp_path / "broken").read_text().split())) == 2
+
+    def test_a_job_is_done_again_where_its_process_has_lost_the_gpu(self, runner, clips, tmp_path):
+        runner.load({BROKEN: broken(clips, tmp_path)})
+        facts = {"train": tuple(range(len(clips))), "test": (), "epochs": 1, "stop_after": 1, "seed": 0}
+        done = []
+        recipe = SMALL | {"data.sample_rate": BROKEN}
+        try:
+            runner.run_jobs([Job("refit", 0, recipe, **facts)], lambda job, result: done.append(result))
+        finally:
+            runner.load(loaded(clips))
+        (result,) = done  # on a CPU Ray may have used the same process again, and given up after three times
+        assert isinstance(result, JobResult) or "illegal memory access" in result.reason
+        assert len((tmp_path / "broken").read_text().split()) > 1
 
     def test_clips_travel_through_the_object_store_where_files_are_not_shared(self, runner, clips):
         import ray

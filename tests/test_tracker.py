@@ -2,17 +2,25 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from unruly_server import UnrulyProxy, mlflow_server
 
+from escmodels.folds import PROTOCOLS
 from search.errors import Failure, UsageError
 from search.ledger import Ledger
 from search.mlflow_tracker import MlflowTracker, check_reachable, check_tracking
-from search.projection import Projector, StudyFacts
+from search.pages import EXPERIMENT
+from search.projection import Projector, StudyFacts, write_doubts
 from search.sender import ProjectorThread
 from search.settings import resolve
+from search.spec import Spec
+from search.study import Study
 from search.tracker import MemoryTracker, Point, TrackerDown, TrackerRefused
 
 
@@ -141,6 +149,9 @@ class Behaves:
             call()
         assert self.told(later, "resumed") == self.told(tracker, "alone")
         assert later.settle("resumed/t0") == later.settle("resumed/t0/s1/a2") == 0
+
+    def test_a_store_keeps_its_identity(self, tracker, later):
+        assert tracker.store == later.store
 
 
 class TestMemory(Behaves):
@@ -469,22 +480,33 @@ def test_a_trial_that_ended_leaves_no_run_open(ledger, state, status):
     assert below == {"s@f00d/t000/s1/k1/a1": "FINISHED", "s@f00d/t000/s2/k2/a1": "KILLED"}
 
 
+def examine(ledger, name, score):
+    result = {"loss": 1.0, "epochs": 2, "seconds": 1.0, "predictions": b"", "losses": [2.0, 1.0]}
+    for split in (1, 2, 3):
+        ledger.record_exam_fold(f"{name}{split}", trial=0, split=split, seed=0, score=score, **result)
+
+
+def test_a_second_exam_on_changed_code_has_its_own_fold_runs(ledger):
+    tracker = MemoryTracker()
+    work(ledger)
+    examine(ledger, "x", 0.7)
+    examine(ledger, "y", 0.8)
+    project(ledger, tracker)
+    runs = {key: run for key, run in tracker.runs.items() if run.parent == "s@f00d/exam/t000"}
+    shown = {
+        key[-8:]: {p.value for p in run.points if p.metric == "test_accuracy"} for key, run in runs.items()
+    }
+    assert shown == {
+        f"s{split}/r0/{name}{split}": {score}
+        for split in (1, 2, 3)
+        for name, score in (("x", 0.7), ("y", 0.8))
+    }
+
+
 def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
     tracker = MemoryTracker()
     work(ledger)
-    for split in (1, 2, 3):
-        ledger.record_exam_fold(
-            f"x{split}",
-            trial=0,
-            split=split,
-            seed=0,
-            score=0.7,
-            loss=1.0,
-            epochs=2,
-            seconds=1.0,
-            predictions=b"",
-            losses=[2.0, 1.0],
-        )
+    examine(ledger, "x", 0.7)
     exam = {"mean": 0.7, "low": 0.6, "high": 0.8, "macro_f1": 0.69, "validation": 0.75}
     record = {
         "exam": exam,
@@ -501,7 +523,7 @@ def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
     assert values["optimism_gap"] == pytest.approx(0.05)
     assert run.name == "exam t000 mel_cnn 0.700 [0.600, 0.800]"
     assert run.files["confusion.png"].startswith(b"\x89PNG")
-    fold = tracker.runs["s@f00d/exam/t000/s2/r0"]
+    fold = tracker.runs["s@f00d/exam/t000/s2/r0/x2"]
     assert (fold.parent, fold.tags["phase"], fold.tags["fold.test"]) == ("s@f00d/exam/t000", "exam", "2")
     assert {point.value for point in fold.points if point.metric == "test_accuracy"} == {0.7}
 
@@ -551,8 +573,87 @@ def test_limits_may_change_and_other_settings_may_not(ledger):
 
 
 def test_facts_come_back_from_the_ledger(ledger):
-    ledger.write_fact("study", STUDY.to_json())
-    assert StudyFacts.from_json(ledger.fact("study")) == STUDY
+    for study in (STUDY, dataclasses.replace(STUDY, changing={"code": "c1"})):
+        ledger.write_fact("study", study.to_json())
+        assert StudyFacts.from_json(ledger.fact("study")) == study
+    older = STUDY.to_json()
+    del older["changing"]  # not in ledgers of older versions
+    assert StudyFacts.from_json(older) == STUDY
+
+
+def facts_of(code="c1", fingerprint="d1", **asked):
+    """The facts of a session of a study."""
+    spec = Spec(**{"data": "/a/toy", "tries": [{"optim.lr": 0.1}], "classes": ("a", "b")} | asked)
+    dataset = SimpleNamespace(name="toy", synthetic=True)
+    study = Study(Path("home/s"), spec, SimpleNamespace(name="space", epochs=4), dataset, Path("space.yaml"))
+    study.code, study.data, study.splits = code, fingerprint, PROTOCOLS["rotating"]([1, 2, 3])
+    return study.facts("f00d")
+
+
+LATER = [
+    {"code": "c2"},
+    {"fingerprint": "d2"},
+    {"data": "/b/toy"},
+    {"accept_similar": True},
+    {"trials": 99, "hours": 2.0, "pruner": "race", "rungs": (1.0,), "model": "m", "exam_seeds": 2},
+]
+
+
+@pytest.mark.parametrize("change", LATER)
+def test_nothing_that_a_resume_may_change_is_a_param(change):
+    assert facts_of(**change).params == facts_of().params
+    assert facts_of(**change) != facts_of()
+
+
+def test_what_a_resume_changes_reaches_the_tracker(ledger):
+    tracker = MemoryTracker()
+    ledger.set_state("running")
+    Projector(ledger, tracker, facts_of(), "test").catch_up()
+    before = tracker.runs["s@f00d"].tags
+    assert (before["data.path"], before["code"], before["accept_similar"]) == ("/a/toy", "c1", "false")
+    later = facts_of(code="c2", fingerprint="d2", data="/b/toy", accept_similar=True, trials=9)
+    ledger.write_fact("mixed", [{"what": "code", "before": "c1", "now": "c2", "time": 1.0}])
+    ledger.set_state("done")
+    projector = Projector(ledger, tracker, later, "test")
+    projector.catch_up()
+    run = tracker.runs["s@f00d"]
+    shown = {name: run.tags[name] for name in ("data.path", "code", "accept_similar", "data.fingerprint")}
+    assert shown == {
+        "data.path": "/b/toy",
+        "code": "c2",
+        "accept_similar": "true",
+        "data.fingerprint": "d2",
+    }
+    assert (run.tags["mixed"], run.tags["esc.state"], run.status) == ("code c1 -> c2", "done", "FINISHED")
+    assert run.tags["limit.trials"] == "9"
+    assert projector.refused == {}
+
+
+def test_facts_are_the_same_after_a_way_through_the_ledger(ledger):
+    kept = json.loads(json.dumps(facts_of().to_json()))
+    assert {name: str(value) for name, value in StudyFacts.from_json(kept).params.items()} == {
+        name: str(value) for name, value in facts_of().params.items()
+    }
+
+
+def test_a_param_that_is_refused_holds_back_neither_tags_nor_status(ledger):
+    tracker = MemoryTracker()
+    ledger.set_state("running")
+    older = dataclasses.replace(STUDY, params={"seed": 4, "code": "c1"})  # as older versions sent it
+    Projector(ledger, tracker, older, "test").catch_up()
+    ledger.write_fact("mixed", [{"what": "code", "before": "c1", "now": "c2", "time": 1.0}])
+    ledger.set_state("searched")
+    projector = Projector(
+        ledger, tracker, dataclasses.replace(older, params={"seed": 4, "code": "c2"}), "test"
+    )
+    projector.catch_up()
+    run = tracker.runs["s@f00d"]
+    assert list(projector.refused) == ["s@f00d"]
+    assert (run.status, run.tags["esc.state"], run.tags["mixed"]) == (
+        "FINISHED",
+        "searched",
+        "code c1 -> c2",
+    )
 
 
 def test_curves_of_the_best_trials_are_drawn_when_the_search_is_over(ledger):
@@ -587,6 +688,106 @@ def test_what_memory_took_from_a_trial_and_what_it_costs_is_shown(ledger):
         "s@f00d/t000/s1/k1/a1": ("KILLED", "stale"),
         "s@f00d/t000/s1/r1/a1": ("RUNNING", "running"),
     }
+
+
+def test_the_mean_shown_last_is_that_of_fold_runs_that_count(ledger):
+    tracker = MemoryTracker()
+    projector = Projector(ledger, tracker, STUDY, "test")
+    work(ledger, splits=(1, 2))
+    projector.catch_up()
+    ledger.rescue_trial(0, {"optim.batch": 16})
+    ledger.retry_trial(0)
+    ledger.log_epoch("r1", 1, METRICS, split=1, **FACTS)
+    ledger.finish_fold("r1", **RESULT | {"score": 0.25})
+    projector.catch_up()
+    shown = {}
+    for point in sorted(tracker.runs["s@f00d/t000"].points, key=lambda point: (point.step, point.time)):
+        shown[point.metric] = point.value
+    assert shown == {"mean_valid_accuracy": 0.25, "splits_done": 1}
+
+
+class Counting(MemoryTracker):
+    """Knows which runs were opened."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def open(self, key, *args, **named):
+        self.asked.append(key)
+        super().open(key, *args, **named)
+
+
+def test_a_later_session_sends_only_trials_that_came_to_the_front_or_left_it(ledger):
+    tracker = Counting()
+    for number in range(5):
+        ledger.open_trial(number, {})
+        ledger.close_trial(number, "complete", number / 10)
+    ledger.write_fact("front", [3, 4])
+    project(ledger, tracker)
+    for front, sent in (([3, 4], set()), ([2, 4], {"s@f00d/t002", "s@f00d/t003"})):
+        tracker.asked.clear()
+        ledger.write_fact("front", front)
+        ledger.set_state("running")
+        project(ledger, tracker)
+        assert set(tracker.asked) == {"s@f00d", *sent}
+    assert tracker.runs["s@f00d/t003"].tags["esc.front"] == "false"
+
+
+def test_what_a_reader_notes_about_itself_does_not_wait_to_be_sent(ledger):
+    project(ledger, MemoryTracker())
+    write_doubts(ledger, "test", [("study", "s@f00d")])
+    ledger.keep("note", 1)
+    assert ledger.fact("note") == 1
+    assert ledger.backlog("test") == 0
+
+
+def test_another_store_at_the_same_place_gets_everything(ledger):
+    lost, found = MemoryTracker(), MemoryTracker()
+    work(ledger)
+    ledger.write_fact("front", [0])
+    ledger.close_trial(0, "complete", 0.5)
+    for tracker in (lost, lost, found, found):
+        project(ledger, tracker)
+    assert lost.runs == found.runs
+    assert len(found.runs) == 5
+
+
+def test_the_cursor_of_an_older_version_is_believed(ledger):
+    tracker = MemoryTracker()
+    work(ledger)
+    ledger.acknowledge("test", ledger.changes("test")[-1].id)
+    project(ledger, tracker)
+    assert tracker.runs == {}
+
+
+@pytest.mark.slow
+def test_a_store_that_was_deleted_is_filled_again(tmp_path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    (folder / "study.yaml").write_text("space: toy\n")
+    ledger = Ledger(folder / "ledger.sqlite", create=True)
+    ledger.write_fact("study", STUDY.to_json())
+    work(ledger)
+    ledger.close_trial(0, "complete", 0.5)
+    ledger.set_state("done")
+    ledger.close()
+
+    def sync():  # in a process of its own: this one would remember the store
+        sent = subprocess.run(
+            [sys.executable, "-m", "search", "sync", "s", "--home", tmp_path], capture_output=True, text=True
+        )
+        assert sent.returncode == 0, sent.stderr
+        return sent.stderr
+
+    for expected in (False, False, True):
+        if expected:
+            for file in tmp_path.glob("mlflow.sqlite*"):
+                file.unlink()
+        assert ("all of it is sent again" in sync()) == expected
+    tracker = MlflowTracker(resolve({"home": str(tmp_path)}, environment={}), EXPERIMENT)
+    keys = {f"s@f00d/t000/s{split}/k{split}/a1" for split in (1, 2, 3)} | {"s@f00d", "s@f00d/t000"}
+    assert {key for key in keys if tracker.run_id(key)} == keys
 
 
 @pytest.mark.parametrize("steady", [True, False])
@@ -636,6 +837,13 @@ class TestProjectorThread:
         assert thread.drain(20) == 0
         assert len(tracker.runs) == 5
         thread.finish(20)
+
+    def test_it_says_that_a_store_is_another_one_than_before(self, ledger, said):
+        work(ledger)
+        for _ in range(2):
+            assert self.thread(ledger, MemoryTracker, said).finish(20) == 0
+        assert len(said) == 1
+        assert "all of it is sent again" in said[0]
 
     def test_an_outage_is_said_once_and_its_end_once(self, ledger, said):
         tracker = MemoryTracker()

@@ -1,12 +1,15 @@
 """Laws of a trial, with a `fit` that trains nothing."""
 
+import pickle
+
 import numpy as np
 import pytest
+import torch
 
 from escmodels.fit import Diverged, EpochScore, Fitted
 from escmodels.folds import SearchSplit
 from search import trial as module
-from search.trial import Assignment, Plan, run_trial
+from search.trial import Assignment, DeviceLost, Plan, run_trial
 
 VALUES = {"architecture": "mel_cnn"}
 PLAN = Plan((SearchSplit(1, (0, 1), (2, 3)), SearchSplit(2, (2, 3), (0, 1))), epochs=3, seed=7)
@@ -104,6 +107,49 @@ def test_what_report_raises_is_not_taken_for_a_failed_training(monkeypatch, clip
         run_trial(Assignment(0, VALUES), PLAN, lambda rate: clips, report)
 
 
-def test_a_programming_error_is_not_hidden(monkeypatch, clips):
-    with pytest.raises(KeyError):
-        run(monkeypatch, clips, raises=KeyError("bug"))
+@pytest.mark.parametrize("error", [KeyError("bug"), OSError("bug"), IndexError("bug")])
+def test_a_bug_fails_its_trial_and_is_told_with_its_place(monkeypatch, clips, error):
+    (report,) = run(monkeypatch, clips, raises=error)
+    place, text = report.failed.split(": ")
+    assert place.startswith(f"{type(error).__name__} at test_trial.py:")
+    assert "bug" in text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("std::bad_alloc"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
+        ),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_too_little_memory_is_told_as_that(monkeypatch, clips, error):
+    (report,) = run(monkeypatch, clips, raises=error)
+    assert report.memory == f"{type(error).__name__}: {error}"
+    assert not report.failed
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), False),
+        (RuntimeError("CUDA error: unspecified launch failure"), False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), False),
+        (torch.AcceleratorError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+    ],
+)
+def test_a_gpu_that_takes_no_more_work_is_no_fault_of_the_recipe(monkeypatch, clips, error, memory):
+    with pytest.raises(DeviceLost) as raised:
+        run(monkeypatch, clips, raises=error)
+    lost = pickle.loads(pickle.dumps(raised.value))
+    assert (str(lost), lost.memory) == (f"{type(error).__name__}: {error}", memory)
