@@ -36,8 +36,7 @@ def next_commands(study: Study, settings: Settings, champion: bool) -> list[str]
         model = f"models:/{study.model_name}@champion"
         commands.append(command(settings, "predict", model, example_clip(study)))
         commands.append(command(settings, "models", study.model_name))
-    commands += [command(settings, "status", name), command(settings, "ui")]
-    return [*commands, open_command(study.optuna_path)] if study.optuna_path.is_file() else commands
+    return [*commands, command(settings, "status", name), command(settings, "ui")]
 
 
 def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
@@ -80,6 +79,8 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
         lines.append(f"MLflow    {outcome.backlog} changes still wait; send them later with: {later}")
     stages = ", ".join(f"{name} {clock(value)}" for name, value in outcome.seconds.items())
     lines.append(f"time      {clock(seconds)} ({stages})")
+    if study.optuna_path.is_file():
+        lines.append(f"Optuna    {open_command(study.optuna_path)} (a package of its own)")
     if outcome.trouble:
         lines.append(f"model     not registered: {outcome.trouble}")
     lines += ["", "next"]
@@ -165,6 +166,7 @@ def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
             if row.number == number
         ],
         "mixed": outcome.mixed,
+        "optuna": open_command(study.optuna_path) if study.optuna_path.is_file() else None,
         "trouble": outcome.trouble or None,
         "backlog": outcome.backlog,
         "next": next_commands(study, settings, shipped is not None),

@@ -177,7 +177,12 @@ def test_synth_then_show_prints_paths(escsearch, tmp_path, monkeypatch):
     code, printed, remarks = escsearch("synth", tmp_path / "set", "--force")
     assert printed.strip() == str(tmp_path / "set") and "synthetic" in remarks
     code, printed, remarks = escsearch("show", tmp_path / "set", "--classes", "bark,rain")
-    assert code == 0 and "01_rain.png" in "".join(printed.split()) and "synthetic" in remarks and "80 clips" in remarks
+    assert (
+        code == 0
+        and "01_rain.png" in "".join(printed.split())
+        and "synthetic" in remarks
+        and "80 clips" in remarks
+    )
     page = tmp_path / "home" / "pictures" / "synthetic-bark-rain" / "index.html"
     assert str(page) in remarks and "made by a generator" in page.read_text(encoding="utf-8")
 
