@@ -271,7 +271,7 @@ def _words(needs: Mapping[str, float]) -> str:
 
 def _too_much(kind: str, need: float, most: float) -> str:
     option = f"--{kind.lower()}s-per-trial"
-    if not most:
+    if not most and kind == "GPU":
         return f"{option} {need:g} was asked for and no machine here has a {kind}; leave it out"
     return f"{option} {need:g} is more than any machine here has ({most:g}); ask for at most {most:g}"
 

@@ -59,8 +59,8 @@ QUIET = {
 }
 ENVIRONMENT = QUIET | {
     "RAY_AUTH_MODE": "disabled",  # a cluster of this test alone, gone after it
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_failure_threshold": "4",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "10",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "OMP_NUM_THREADS": "1",
 }
