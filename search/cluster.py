@@ -5,6 +5,7 @@ which sits behind Tune's searcher and scheduler interfaces. Tune keeps no state 
 Tune trial is one attempt at one of ours, and its experiment folder is thrown away.
 """
 
+import dataclasses
 import logging
 import os
 import socket
@@ -166,7 +167,8 @@ class RayRunner:
         """Run trials side by side until the conductor has no more."""
         searcher = ConductorSearch(conductor, self._workers)
         scheduler = ConductorScheduler(conductor, self._terms.silence)
-        trainable = tune.with_parameters(train, shared=self._shared, plan=conductor.plan, terms=self._terms)
+        terms = dataclasses.replace(self._terms, rungs=frozenset(conductor.rungs))
+        trainable = tune.with_parameters(train, shared=self._shared, plan=conductor.plan, terms=terms)
         resources = {kind.lower(): need for kind, need in self._needs.items()}
         # all workers start side by side, and an autoscaler sees at once how many are wanted; Tune's own: one by one
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self._workers)

@@ -158,6 +158,11 @@ class Conductor:
         return Assignment(row.number, row.trained, finished)
 
     @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs of the first split after which a trial may be stopped."""
+        return self._judge.rungs
+
+    @property
     def exhausted(self) -> bool:
         """Whether the space held fewer different recipes than were asked for."""
         return self._exhausted

@@ -17,6 +17,11 @@ class Judge:
         self._ledger, self._plan, self._policy, self._record = ledger, plan, policy, record
         self._pruner = Pruner(policy, len(plan.splits), plan.epochs)
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs of the first split at which trials are compared."""
+        return self._pruner.rungs
+
     def remember(self, row: TrialRow, reached: Sequence[tuple[int, int, float]]) -> None:
         """Take up a trial of an earlier session; `reached`: (position, epoch, score) of its points."""
         if row.state in ("failed", "infeasible"):  # it can win no more, so nobody is behind it
