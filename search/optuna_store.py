@@ -162,7 +162,7 @@ class OptunaThread:
         objectives: Sequence[Objective],
         *,
         say: Callable[[str], None],
-        pause: float = 5.0,
+        pause: float = 2.0,
     ) -> None:
         self.store = OptunaStore(path, space, name, objectives)
         self._path, self._say, self._pause = ledger, say, pause

@@ -32,7 +32,7 @@ class ProjectorThread:
         reader: str,
         *,
         say: Callable[[str], None],
-        pause: float = 5.0,
+        pause: float = 2.0,
     ) -> None:
         self._path, self._connect, self._study, self._reader = path, connect, study, reader
         self._say, self._pause = say, pause

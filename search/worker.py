@@ -21,7 +21,7 @@ from .job import Job, JobFailure, JobResult, run_job
 from .trial import Assignment, Plan, Report, check_device, run_trial, told, use_threads
 
 REPORT = "report"  # the key of our reports in Tune's result
-TOGETHER = 5.0  # seconds between two letters to the driver, where nothing is decided
+TOGETHER = 2.0  # seconds between two letters to the driver, where nothing is decided
 
 
 @dataclasses.dataclass(frozen=True)
