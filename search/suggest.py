@@ -4,8 +4,8 @@ import random
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
-from spaces.domains import Domain, Value, settle, show
-from spaces.space import PointError, Space, complete, contains, sample, walk
+from spaces.domains import Value, show
+from spaces.space import PointError, Space, complete, contains, sample, taken, walk
 
 from .guide import Guide, Running, Told
 from .objectives import ACCURACY, Objective
@@ -140,7 +140,7 @@ class Proposer:
         """
         assert outcome in OUTCOMES, outcome
         try:
-            point = walk(self._space, lambda knob, domain, path: _taken(knob, domain, values))
+            point = walk(self._space, lambda knob, domain, path: taken(knob, domain, values))
         except PointError:
             return False
         if any(values.get(knob) != value for knob, value in point.items()):  # the space fixes another value
@@ -175,13 +175,6 @@ def _tried(space: Space, tries: Sequence[Mapping[str, Value]]) -> Iterator[dict[
         except PointError as error:
             written = ",".join(f"{knob}={show(value)}" for knob, value in values.items())
             raise ValueError(f"try {number} ({written}) is no point of {space.name}: {error}") from None
-
-
-def _taken(knob: str, domain: Domain, values: Mapping[str, Value]) -> Value:
-    """The value of a knob in a recipe."""
-    if knob not in values or not domain.contains(values[knob]):
-        raise PointError(knob, f"{knob} is not in its range")
-    return settle(domain, values[knob])
 
 
 def _identity(values: Mapping[str, Value]) -> tuple[Value, ...]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from escmodels.recipe import flatten, parse
-from spaces.domains import Domain, Value, settle, show, text
-from spaces.space import PointError, Space, walk
+from spaces.domains import Value
+from spaces.space import Space, taken, walk
 
 from .errors import UsageError
 from .glance import Glance
@@ -80,7 +80,7 @@ class _Moved:
 def _moved(space: Space, row: TrialRow) -> _Moved:
     try:
         full = flatten(parse(row.values))
-        point = walk(space, lambda knob, domain, path: _taken(knob, domain, full))
+        point = walk(space, lambda knob, domain, path: taken(knob, domain, full))
         here = flatten(parse(point))
     except ValueError as error:  # a PointError is one
         return _Moved(None, reason=str(error))
@@ -88,14 +88,6 @@ def _moved(space: Space, row: TrialRow) -> _Moved:
         if here[choice] != full[choice]:
             return _Moved(None, reason=f"{choice} is {full[choice]}, here {here[choice]}")
     return _Moved(point, here == full)
-
-
-def _taken(knob: str, domain: Domain, values: Mapping[str, Value]) -> Value:
-    if knob not in values:
-        raise PointError(knob, f"it has no {knob}")
-    if not domain.contains(values[knob]):
-        raise PointError(knob, f"{knob} is {show(values[knob])}, expected {text(domain)}")
-    return settle(domain, values[knob])
 
 
 def _tries(rows: Sequence[TrialRow], recipes: Mapping[int, _Moved]) -> list[dict[str, Value]]:

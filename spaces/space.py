@@ -15,7 +15,7 @@ from .tree import Draw, Level, Space, Values, below, every, names, nearest, path
 
 __all__ = [
     "Draw", "Level", "PointError", "Space", "Values", "below", "complete", "contains", "corner", "corners",
-    "dimensions", "every", "fix", "names", "nearest", "options", "paths", "place", "sample", "size", "walk",
+    "dimensions", "every", "fix", "names", "nearest", "options", "paths", "place", "sample", "size", "taken", "walk",
 ]  # fmt: skip
 
 
@@ -87,6 +87,15 @@ def complete(space: Space, partial: Mapping[str, Value]) -> Values:
         if values[name] != value:
             raise PointError(name, f"{name} is {show(value)}, but the space fixes it to {show(values[name])}")
     return values
+
+
+def taken(knob: str, domain: Domain, values: Mapping[str, Value]) -> Value:
+    """The value of a knob in a recipe, for a walk. Raises `PointError` where there is none, or none of its domain."""
+    if knob not in values:
+        raise PointError(knob, f"it has no {knob}")
+    if not domain.contains(values[knob]):
+        raise PointError(knob, f"{knob} is {show(values[knob])}, expected {text(domain)}")
+    return settle(domain, values[knob])
 
 
 def contains(space: Space, values: Mapping[str, Value]) -> bool:
