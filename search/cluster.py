@@ -190,6 +190,8 @@ class RayRunner:
                 ),
             )
             tuner.fit()
+        for trial in searcher.running.values():  # a search that ended while their workers were still to start
+            conductor.put_back(trial)
 
     def run_jobs(self, jobs: Sequence[Job], on_done: OnJob) -> None:
         """Run jobs as Ray tasks; Ray repeats those whose worker, node or GPU is lost."""

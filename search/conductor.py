@@ -182,7 +182,12 @@ class Conductor:
         trial: one that could not go on for that reason; it waits for a later session, and no loss is counted.
         """
         self.trouble = self.trouble or error
-        if trial is None or self.ledger.trial(trial).state != "running":
+        if trial is not None:
+            self.put_back(trial)
+
+    def put_back(self, trial: int) -> None:
+        """A trial that was handed out and that nobody works on any more waits; no loss is counted."""
+        if self.ledger.trial(trial).state != "running":
             return
         try:
             self.ledger.suspend_trial(trial)

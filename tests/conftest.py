@@ -2,12 +2,17 @@
 
 import argparse
 import os
+import uuid
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)  # tiny nets: one thread is several times faster than two
+
+# Ray settles at its first use in a process whether calls carry a token, and which; a cluster that a later test starts
+# with another answer refuses them, and its actors die before they begin.
+os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", uuid.uuid4().hex
 
 BESIDE = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

@@ -47,7 +47,6 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")  # a cluster of this test alone, gone after it
         patch.setenv("RAY_health_check_period_ms", "1000")
         patch.setenv("RAY_health_check_failure_threshold", "10")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -194,7 +193,7 @@ def test_a_search_that_waits_for_nodes_can_be_stopped(add, join, clips, tmp_path
     began = time.monotonic()
     runner.search(conductor)
     assert time.monotonic() - began < 30
-    assert set(states(conductor)) == {"running"}  # they never began: the session lets them wait
+    assert set(states(conductor)) == {"waiting"}
 
 
 def test_more_cpus_than_the_biggest_node_has_are_refused(add, join):
