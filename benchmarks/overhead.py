@@ -5,6 +5,7 @@ The search runs as it does for a user: Ray Tune, Optuna, the ledger, MLflow on S
 the same recipes in two workers of one thread; what comes before the first training is start-up and told apart.
 """
 
+import contextlib
 import json
 import multiprocessing
 import statistics
@@ -36,9 +37,19 @@ from search.terminal import progress
 from search.trial import Plan, Report, run_trial, use_threads
 from search.worker import Shared, share
 
-TRIALS, WORKERS, ROUNDS = 24, 2, 1
+TRIALS, WORKERS, ROUNDS = 24, 2, 2
 SECONDS = 10.0  # of training in each trial
 BAR = 0.05
+DAEMONS = (
+    "ray::",
+    "raylet/raylet",
+    "gcs_server",
+    "runtime_env",
+    "dashboard/agent",
+    "dashboard",
+    "log_monitor",
+    "monitor",
+)
 WARM = 4  # trials, two a worker, that start-up lasts
 POINT: dict[str, Any] = {
     "architecture": "mel_cnn",
@@ -107,7 +118,7 @@ def engine(home: Path, file: Path, source: str) -> None:
     """In a process of its own: a whole search, watched; what was seen as JSON on stdout."""
     marks: dict[str, float] = {"python": psutil.Process().create_time(), "imports": time.time()}
     costs: dict[str, list[float]] = {"report": [], "fold run": [], "trial": []}
-    cpu: dict[str, float] = {}
+    cpu: dict[str, dict[str, float]] = {}
     mark(marks, "data", Study, "open_clips")
     mark(marks, "search", Session, "search", before=True)
     watch(costs)
@@ -118,7 +129,7 @@ def engine(home: Path, file: Path, source: str) -> None:
     ended: Callable[[Session], None] = Session.close
 
     def last_look(session: Session) -> None:
-        cpu.update(by_thread())
+        cpu.update(driver=by_thread(), ray=by_process())
         ended(session)
 
     swap(Session, "close", last_look)
@@ -185,6 +196,19 @@ def by_thread() -> dict[str, float]:
     for thread in psutil.Process().threads():
         name = names.get(thread.id, "others")
         found[name] = found.get(name, 0.0) + thread.user_time + thread.system_time
+    return found
+
+
+def by_process() -> dict[str, float]:
+    """CPU seconds of the processes that Ray has started, workers apart, by their names."""
+    found: dict[str, float] = {}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            words = " ".join(process.cmdline())
+            known = [name for name in DAEMONS if name in words]
+            if known:
+                used = process.cpu_times()
+                found[known[0]] = found.get(known[0], 0.0) + used.user + used.system
     return found
 
 
@@ -284,7 +308,10 @@ def page(
     steps = ("imports", "ray", "data", "search", "handed out", "first")
     last = seen[-1]
     moments = [last["marks"]["python"], *(last["marks"][step] for step in steps[:-1]), last["first"]]
-    threads = sorted(last["cpu"].items(), key=lambda item: -item[1])
+    threads, daemons = (
+        ", ".join(f"{name} {value:.1f}" for name, value in ranked(last["cpu"][owner]) if value >= 0.05)
+        for owner in ("driver", "ray")
+    )
     return [
         "## What the engine costs",
         "",
@@ -304,9 +331,8 @@ def page(
         "",
         *table(("for each", "number", "median", "95 % take less than"), costs),
         "",
-        "CPU seconds of the driver by thread, start-up included: "
-        + ", ".join(f"{name} {value:.1f}" for name, value in threads if value >= 0.05)
-        + f"; trained were {last['trained']:.0f} s.",
+        f"CPU seconds of the driver by thread, start-up included: {threads}. Of Ray's own processes: {daemons}. "
+        f"Trained were {last['trained']:.0f} s.",
         "",
         *prose(
             """
@@ -334,6 +360,11 @@ def page(
             ],
         ),
     ]
+
+
+def ranked(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The largest first."""
+    return sorted(seconds.items(), key=lambda item: -item[1])
 
 
 def middle(lists: Any) -> float:

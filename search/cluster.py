@@ -167,7 +167,7 @@ class RayRunner:
         """Run trials side by side until the conductor has no more."""
         searcher = ConductorSearch(conductor, self._workers)
         scheduler = ConductorScheduler(conductor, self._terms.silence)
-        terms = dataclasses.replace(self._terms, rungs=frozenset(conductor.rungs))
+        terms = dataclasses.replace(self._terms, points=conductor.points)
         trainable = tune.with_parameters(train, shared=self._shared, plan=conductor.plan, terms=terms)
         resources = {kind.lower(): need for kind, need in self._needs.items()}
         # all workers start side by side, and an autoscaler sees at once how many are wanted; Tune's own: one by one

@@ -158,9 +158,10 @@ class Conductor:
         return Assignment(row.number, row.trained, finished)
 
     @property
-    def rungs(self) -> tuple[int, ...]:
-        """The epochs of the first split after which a trial may be stopped."""
-        return self._judge.rungs
+    def points(self) -> frozenset[tuple[int, int]]:
+        """(split, epoch) after which a trial may be told to stop."""
+        every = ((split, epoch) for split in self._positions for epoch in range(1, self.plan.epochs + 1))
+        return frozenset(point for point in every if self._judge.decides(self._positions[point[0]], point[1]))
 
     @property
     def exhausted(self) -> bool:

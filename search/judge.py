@@ -17,10 +17,10 @@ class Judge:
         self._ledger, self._plan, self._policy, self._record = ledger, plan, policy, record
         self._pruner = Pruner(policy, len(plan.splits), plan.epochs)
 
-    @property
-    def rungs(self) -> tuple[int, ...]:
-        """The epochs of the first split at which trials are compared."""
-        return self._pruner.rungs
+    def decides(self, position: int, epoch: int) -> bool:
+        """Whether a trial may be stopped, or held back, after so many epochs of its `position`-th split."""
+        rung = position == 1 and epoch in self._pruner.rungs
+        return rung or (epoch == self._plan.epochs and self._pruner.races_at(position))
 
     def remember(self, row: TrialRow, reached: Sequence[tuple[int, int, float]]) -> None:
         """Take up a trial of an earlier session; `reached`: (position, epoch, score) of its points."""

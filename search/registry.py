@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sqlite3
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -69,9 +70,16 @@ def quiet_mlflow() -> None:
 
 @contextmanager
 def pickle_forbidden() -> Iterator[None]:
-    """A model that would need pickle to load is refused by MLflow inside this block."""
-    with _environment({"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}):
-        yield
+    """A model that would need pickle to load is refused by MLflow inside this block; its folder stays as it is.
+
+    MLflow imports the code of a model where it lies, which may be the registry's own copy: no `__pycache__` there.
+    """
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        with _environment({"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}):
+            yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 @contextmanager

@@ -85,6 +85,7 @@ class ConductorScheduler(_NotKept, FIFOScheduler):
         if self._conductor.stopping:
             live = tune_controller.get_live_trials()
             self.idle = not any(trial.status == Trial.RUNNING for trial in live)
+        _forget_ended(tune_controller)
         return super().choose_trial_to_run(tune_controller)
 
 
@@ -99,3 +100,12 @@ class NobodyLeft(_NotKept, tune.Stopper):
 
     def stop_all(self) -> bool:
         return self._scheduler.idle
+
+
+def _forget_ended(controller: Any) -> None:
+    """Let go of Tune's trials that are over. It keeps them, some 30 kB each, for results that nobody asks it for."""
+    for trial in [trial for trial in controller._trials if trial.is_finished()]:
+        if trial not in controller._trial_to_actor:
+            controller._trials.remove(trial)
+            for kept in (controller._stopped_trials, controller._failed_trials, controller._trials_to_cache):
+                kept.discard(trial)

@@ -6,7 +6,6 @@ Nothing here talks to MLflow or to files of the driver: a worker needs escsearch
 import dataclasses
 import faulthandler
 import functools
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,10 +17,10 @@ from ray import tune
 from escmodels.clips import ClipSet
 
 from .job import Job, JobFailure, JobResult, run_job
+from .letters import Letters
 from .trial import Assignment, Plan, Report, check_device, run_trial, told, use_threads
 
 REPORT = "report"  # the key of our reports in Tune's result
-TOGETHER = 2.0  # seconds between two letters to the driver, where nothing is decided
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Terms:
     code: str = (
         ""  # fingerprint of the driver's code, which the worker's must equal; "": they are the same files
     )
-    rungs: frozenset[int] = frozenset()  # epochs of the first split that the driver decides after
+    points: frozenset[tuple[int, int]] = frozenset()  # (split, epoch) after which the driver decides
 
     @property
     def device(self) -> str:
@@ -85,49 +84,29 @@ class _Opened:
         return self._open[rate]
 
 
-class _Letters:
-    """Reports on their way: epochs after which nothing is decided travel together, once in a while.
-
-    A training waits for the driver with everything it tells Tune, 20 ms beside another training on two cores: with
-    short epochs that is a tenth of its time.
-    """
-
-    def __init__(self, first: int, rungs: frozenset[int]) -> None:
-        self._first, self._rungs = first, rungs
-        self._waiting: list[Report] = []
-        self._sent = time.monotonic()
-
-    def put(self, news: Report) -> list[Report]:
-        """Everything that is to be sent now, in order."""
-        self._waiting.append(news)
-        decided = news.split == self._first and news.epoch in self._rungs
-        plain = bool(news.metrics) and news.result is None and not decided
-        if plain and time.monotonic() - self._sent < TOGETHER:
-            return []
-        ready, self._waiting, self._sent = self._waiting, [], time.monotonic()
-        return ready
-
-
 def train(config: dict[str, Any], shared: Mapping[int, Shared], plan: Plan, terms: Terms) -> None:
-    """Run one trial, as Tune asks for it. When the scheduler says stop, `tune.report` raises SystemExit.
+    """Run one trial, as Tune asks for it. When the scheduler says stop, `report` raises SystemExit.
 
     Raises `DeviceLost` and `OtherCode`; Tune uses no process again out of which anything was raised.
     """
     trial = config["trial"]
     assignment = Assignment(trial, config["values"], frozenset(config["finished"]))
 
-    letters = _Letters(plan.splits[0].number, terms.rungs)
-
-    def report(news: Report) -> None:
-        faulthandler.cancel_dump_traceback_later()  # the driver may take its time
-        if ready := letters.put(news):
-            tune.report({REPORT: ready})
-        _watch(terms.silence)
-
     with _prepared(terms):
         if other := _other_code(terms.code):
             raise OtherCode(other)
-        run_trial(assignment, plan, _Opened(shared), report, terms.device)
+        letters = Letters(lambda ready: tune.report({REPORT: ready}), terms.points)
+
+        def report(news: Report) -> None:
+            faulthandler.cancel_dump_traceback_later()  # the driver may take its time
+            letters.put(news)
+            _watch(terms.silence)
+
+        try:
+            run_trial(assignment, plan, _Opened(shared), report, terms.device)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            letters.close()
 
 
 def do_job(job: Job, shared: Mapping[int, Shared], terms: Terms) -> JobResult | JobFailure:
