@@ -50,5 +50,7 @@ Judgement
 - `escmodels.classifier`: waveform to class probabilities; pack and unpack
 - `escmodels.folded`: a net for inference, batch norms folded into convolutions
 - `escmodels.costs`: parameters and milliseconds of a recipe, before it is trained
-- `escmodels.scores`: accuracy, macro F1, intervals, the exam
+- `escmodels.scores`: accuracy, macro F1, confusion, log loss
+- `escmodels.evidence`: intervals, paired tests
+- `escmodels.exams`: out-of-fold predictions and the exam that follows from them
 """

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from escmodels.clips import ClipSet
+from escmodels.exams import Exam, OutOfFold, examine
 from escmodels.folds import Split
-from escmodels.scores import Exam, accuracy, confusion, examine, log_loss
+from escmodels.scores import accuracy, confusion, log_loss
 from spaces.domains import Value
 
 from .errors import Failure
@@ -153,9 +154,16 @@ def _conclude(
             assert fold is not None and fold.predictions is not None
             seeds[job.seed][list(job.test)] = np.frombuffer(fold.predictions, np.float32).reshape(-1, classes)
     assert row.objective is not None
-    exam = examine(
-        seeds, clips, protocol=plan.protocol, data=plan.data, validation=row.objective, trials=tried
+    found = OutOfFold(
+        clips.names,
+        clips.folds,
+        clips.labels,
+        clips.sources,
+        clips.classes,
+        tuple(seeds),
+        np.stack(list(seeds.values())),
     )
+    exam = examine(found, protocol=plan.protocol, data=plan.data, validation=row.objective, trials=tried)
     predicted = np.concatenate([table.argmax(axis=1) for table in seeds.values()])
     labels = np.tile(clips.labels, len(seeds))
     first = next(job for job in agenda if job.trial == row.number)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from escmodels.scores import Exam, comparable
+from escmodels.exams import Exam, comparable
 
 ROUNDING = 1e-9  # a gain of exactly `min_gain` passes, however the means were rounded
 

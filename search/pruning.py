@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from escmodels.scores import mcnemar
+from escmodels.evidence import mcnemar
 
 PRUNERS = ("both", "asha", "race", "none")
 SMOOTHED = 3  # epochs that a rung is averaged over, where the weights themselves are no average

@@ -18,7 +18,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-from escmodels.scores import Exam
+from escmodels.exams import Exam
 
 from .errors import Failure, UsageError
 from .mlflow_tracker import check_reachable

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from escmodels.scores import Exam
+from escmodels.exams import Exam
 
 from . import exam
 from .conductor import Conductor

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from escmodels.classifier import Classifier
-from escmodels.scores import Exam
+from escmodels.exams import Exam
 
 from . import bundle, registry
 from .errors import Failure

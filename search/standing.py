@@ -245,7 +245,7 @@ class Follower:
         return self._interval[1]
 
     def _compute_interval(self, trial: int) -> tuple[float, float] | None:
-        from escmodels.scores import bootstrap_interval
+        from escmodels.evidence import bootstrap_interval
 
         clips, parts = self._facts["clips"], []
         label_N, source_N = np.asarray(clips["labels"]), np.asarray(clips["sources"])

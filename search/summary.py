@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from escmodels.scores import Exam
+from escmodels.exams import Exam
 
 from .ledger import ENDED, TrialRow
 from .optuna_store import open_command

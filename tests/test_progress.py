@@ -10,7 +10,7 @@ import pytest
 from made_study import CLIPS, EPOCHS, Study, asked, mixed_study
 from rich.console import Console
 
-from escmodels.scores import bootstrap_interval
+from escmodels.evidence import bootstrap_interval
 from search.errors import Failure, UsageError
 from search.glance import Glance
 from search.ledger import Ledger, sole_driver

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from escmodels.scores import Exam
+from escmodels.exams import Exam
 from search.promote import decide
 
 EXAM = Exam(

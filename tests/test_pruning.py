@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from escmodels.scores import mcnemar
+from escmodels.evidence import mcnemar
 from search.pruning import Policy, Pruner, smoothed
 
 
