@@ -25,7 +25,7 @@ def test_the_interval_of_independent_clips_is_the_binomial_one():
 
 
 def test_the_interval_follows_the_seed_and_narrows_with_the_level():
-    right, source = np.random.default_rng(0).random(200) < 0.3, np.arange(200) // 2
+    right, source = np.random.default_rng(0).random(200), np.arange(200) // 2
     assert bootstrap_interval(right, source, seed=1) == bootstrap_interval(right, source, seed=1)
     assert bootstrap_interval(right, source, seed=1) != bootstrap_interval(right, source, seed=2)
     low, high = bootstrap_interval(right, source, level=0.5)
