@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import data, model, space, study, system, watch
+from .commands import data, export, model, promotion, report, serve, space, study, system, watch
 from .errors import INTERRUPTED, Failure
 from .settings import resolve
 
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (study, watch, data, space, model, system):
+    for module in (study, watch, data, space, report, promotion, model, export, serve, system):
         module.add(commands, common)
     return root
 

@@ -25,10 +25,11 @@ from .pages import EXPERIMENT
 from .paste import command, relative
 from .progress import SearchView
 from .projection import read_doubts
+from .registration import Shipped, register
 from .runner import Runner
 from .sender import ProjectorThread
 from .settings import Settings
-from .ship import Shipped, refit, register
+from .ship import refit
 from .studies import changed, sentence_of, update
 from .study import Study
 from .terminal import progress, say

@@ -1,8 +1,7 @@
-"""`escsearch predict` and `escsearch models`: use and list what was promoted."""
+"""`escsearch predict`: use what was promoted."""
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from ..settings import Settings
 from ..terminal import emit_json, out, progress, say, table
 
 if TYPE_CHECKING:
-    from ..registry import Card
+    pass
 
 COLUMNS = ("file", "start", "end", "label", "probability")
 MANY = 20  # files from which on progress is shown
@@ -37,16 +36,6 @@ def add(
     predict.add_argument("--windows", action="store_true", help="one row for each window of a long recording")
     predict.add_argument("--csv", action="store_true", help="print CSV")
     predict.set_defaults(act=_predict)
-
-    models = commands.add_parser(
-        "models",
-        parents=[common],
-        help="list registered models, or the versions of one",
-        description="List registered models with their champions, or the versions of one model.",
-        epilog="example: escsearch models esc10",
-    )
-    models.add_argument("name", metavar="NAME", nargs="?", help="show the versions of this model")
-    models.set_defaults(act=_models)
 
 
 def _positive(text: str) -> int:
@@ -109,50 +98,3 @@ def _readable(rows: Sequence[Mapping[str, Any]], windows: bool) -> str:
             for row in rows
         ],
     )
-
-
-def _models(args: argparse.Namespace, settings: Settings) -> int:
-    from .. import registry
-
-    if args.name:
-        cards = registry.history(settings, args.name)
-        if args.json:
-            emit_json([_document(card) for card in cards])
-        else:
-            out(table(["version", "alias", "accuracy", "protocol", "made", "why"], [_line(c) for c in cards]))
-        return 0
-    champions = {name: registry.champion(settings, name) for name in registry.names(settings)}
-    if args.json:
-        emit_json({name: card and _document(card) for name, card in champions.items()})
-    elif not champions:
-        say(f"no model is registered in {settings.registry_uri} yet; `escsearch run` and `promote` make one")
-    else:
-        lines = [[name, *(_line(card) if card else ["none"] + [""] * 5)] for name, card in champions.items()]
-        out(table(["model", "champion", "alias", "accuracy", "protocol", "made", "why"], lines))
-    return 0
-
-
-def _line(card: "Card") -> list[str]:
-    from ..promote import figure
-    from ..registry import REASON_TAG
-
-    return [
-        str(card.version),
-        " ".join(f"@{alias}" for alias in card.aliases),
-        figure(card.exam) if card.exam else "-",
-        card.exam.protocol if card.exam else "-",
-        card.created.strftime("%Y-%m-%d %H:%M UTC"),
-        card.tags.get(REASON_TAG, ""),
-    ]
-
-
-def _document(card: "Card") -> dict[str, Any]:
-    return {
-        "name": card.name,
-        "version": card.version,
-        "uri": card.uri,
-        "aliases": card.aliases,
-        "exam": json.loads(card.exam.to_json()) if card.exam else None,
-        "made": card.created.isoformat(),
-        "tags": card.tags,
-    }

@@ -1,18 +1,17 @@
-"""Commands about studies: demo, run, resume, exam, promote, sync."""
+"""Commands about studies: demo, run, resume, exam, sync."""
 
-import argparse
 import re
 from argparse import ArgumentParser, Namespace, _SubParsersAction
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ..errors import FINISHED_WITH_FAILURES, Failure, Refused, UsageError
+from ..errors import FINISHED_WITH_FAILURES, Failure, UsageError
 from ..settings import Settings
-from ..terminal import box, emit_json, out, progress
+from ..terminal import emit_json, out, progress
 from .data.layout import add_folds, add_layout, dataset_path, layout_options
+from .flags import chosen, engine, engine_flags, exam_flags, search_flags, show
 
 if TYPE_CHECKING:
     from ..session import Outcome
@@ -22,7 +21,7 @@ DEMO = "demo"
 
 def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
     """Describe the commands of this module."""
-    engine, search, exam = _engine_flags(), _search_flags(), _exam_flags()
+    engine, search, exam = engine_flags(), search_flags(), exam_flags()
 
     demo = commands.add_parser(
         "demo",
@@ -117,119 +116,11 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
     examine.add_argument("study", metavar="STUDY")
     examine.set_defaults(act=act_exam)
 
-    promote = commands.add_parser(
-        "promote",
-        parents=[common, engine],
-        help="register the winner as champion, if it is better",
-        epilog="example: escsearch promote esc10-esc10-1 --model esc10",
-    )
-    promote.add_argument("study", metavar="STUDY")
-    promote.add_argument("--model", metavar="NAME", help="registered name (default: as begun)")
-    promote.add_argument(
-        "--min-gain", type=float, default=0.005, help="accuracy it must gain (default: 0.005)"
-    )
-    promote.set_defaults(act=act_promote)
-
     sync = commands.add_parser(
         "sync", parents=[common], help="send MLflow what it has missed", epilog="example: escsearch sync demo"
     )
     sync.add_argument("study", metavar="STUDY")
     sync.set_defaults(act=act_sync)
-
-
-def _engine_flags() -> ArgumentParser:
-    flags = argparse.ArgumentParser(add_help=False)
-    group = flags.add_argument_group("workers")
-    group.add_argument(
-        "--address", metavar="A", help="Ray cluster to join, 'auto' for the one here (default: local)"
-    )
-    group.add_argument(
-        "--workers",
-        "--max-concurrent",
-        type=int,
-        metavar="N",
-        help="trainings side by side (default: as many as there are cores, or shares of GPUs)",
-    )
-    group.add_argument("--gpus-per-trial", type=float, metavar="F", help="0, 1/n or n (default: 0)")
-    group.add_argument("--cpus-per-trial", type=int, metavar="N", help="threads of a training (default: 1)")
-    group.add_argument(
-        "--hang",
-        dest="hang_minutes",
-        type=float,
-        metavar="MINUTES",
-        help="give up a worker that has not reported for so long (default: 30; ray only)",
-    )
-    group.add_argument(
-        "--runner",
-        choices=("ray", "local"),
-        help="local: one training at a time in this process (default: ray, or as the study was begun)",
-    )
-    return flags
-
-
-def _search_flags() -> ArgumentParser:
-    flags = argparse.ArgumentParser(add_help=False)
-    group = flags.add_argument_group("search")
-    group.add_argument(
-        "--hours",
-        type=float,
-        metavar="H",
-        help="begin no trial after so many hours of this session; what has been begun is carried on",
-    )
-    group.add_argument(
-        "--pruner",
-        choices=("both", "asha", "race", "none"),
-        help="stop hopeless trials early: asha inside the first split, race over the splits (default: both)",
-    )
-    group.add_argument("--eta", type=float, help="asha: at a rung the best 1/ETA go on (default: 2)")
-    group.add_argument(
-        "--rungs",
-        type=_shares,
-        metavar="LIST",
-        help="asha: shares of the first split's epochs at which trials are compared (default: 1/3,2/3,1)",
-    )
-    group.add_argument(
-        "--competitors",
-        type=int,
-        metavar="N",
-        help="asha: trials at a rung before one is stopped (default: 4)",
-    )
-    group.add_argument(
-        "--level",
-        type=float,
-        metavar="P",
-        help="race: p of McNemar's test below which a trial is behind the best (default: 0.3)",
-    )
-    group.add_argument(
-        "--queue",
-        type=int,
-        metavar="N",
-        help="race: trials held back at the end of the first split before the best goes on (default: 8; 0: none)",
-    )
-    group.add_argument(
-        "--model", metavar="NAME", help="registered name of the winner (default: the data set's)"
-    )
-    group.add_argument("--no-exam", action="store_true", help="stop after the search: no exam, no promotion")
-    return flags
-
-
-def _exam_flags() -> ArgumentParser:
-    flags = argparse.ArgumentParser(add_help=False)
-    group = flags.add_argument_group("exam")
-    group.add_argument("--finalists", type=int, metavar="N", help="trials that are examined (default: 3)")
-    group.add_argument(
-        "--seeds", dest="exam_seeds", type=int, metavar="N", help="seeds of the exam (default: 1)"
-    )
-    return flags
-
-
-def _engine(args: Namespace) -> dict[str, Any]:
-    """What was said of workers; a study goes on as it was begun unless a session says otherwise."""
-    return _chosen(args, "runner", "workers", "gpus_per_trial", "cpus_per_trial", "hang_minutes", "address")
-
-
-def _chosen(args: Namespace, *names: str) -> dict[str, Any]:
-    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
 LIMITS = (
@@ -259,7 +150,7 @@ def act_demo(args: Namespace, settings: Settings) -> int:
     number = next(n for n in range(1, 10**6) if not settings.study(_demo_name(n)).exists())
     spec = _spec(data=str(folder), trials=args.trials, finalists=1, model=DEMO)
     return _ended(
-        run_study(spec, DEMO, settings, name=_demo_name(number), engine=_engine(args)), args, settings
+        run_study(spec, DEMO, settings, name=_demo_name(number), engine=engine(args)), args, settings
     )
 
 
@@ -287,12 +178,10 @@ def act_run(args: Namespace, settings: Settings) -> int:
         warm_start=args.warm_start,
         skip_bad=args.skip_bad,
         accept_similar=args.accept_similar,
-        **_chosen(args, "epochs", *LIMITS),
+        **chosen(args, "epochs", *LIMITS),
     )
     return _ended(
-        run_study(
-            spec, args.space, settings, name=args.study, engine=_engine(args), examine=not args.no_exam
-        ),
+        run_study(spec, args.space, settings, name=args.study, engine=engine(args), examine=not args.no_exam),
         args,
         settings,
     )
@@ -335,25 +224,17 @@ def _tries(text: str) -> list[dict[str, Any]]:
     return tries
 
 
-def _shares(text: str) -> list[float]:
-    """1/3,1 as numbers."""
-    try:
-        return [float(Fraction(part.strip())) for part in text.split(",")]
-    except (ValueError, ZeroDivisionError) as error:
-        raise argparse.ArgumentTypeError(f"expected shares such as 1/3,1, got {text!r}") from error
-
-
 def act_resume(args: Namespace, settings: Settings) -> int:
     """Go on with a study."""
     from ..run import resume_study
 
-    changes = _chosen(args, "accept_similar", *LIMITS)
+    changes = chosen(args, "accept_similar", *LIMITS)
     if args.data is not None:
         changes["data"] = str(dataset_path(args, settings).resolve())
     outcome = resume_study(
         args.study,
         settings,
-        engine=_engine(args),
+        engine=engine(args),
         examine=not args.no_exam,
         accept_changed=args.accept_changed,
         **changes,
@@ -365,22 +246,9 @@ def act_exam(args: Namespace, settings: Settings) -> int:
     """Hold the exam."""
     from ..run import examine_study
 
-    changes = _chosen(args, "finalists", "exam_seeds")
-    outcome = examine_study(args.study, settings, engine=_engine(args), **changes)
-    return _show(outcome, args, settings)
-
-
-def act_promote(args: Namespace, settings: Settings) -> int:
-    """Through the gate; a refusal is exit 4."""
-    from ..run import promote_study
-
-    outcome = promote_study(
-        args.study, settings, engine=_engine(args), model=args.model, min_gain=args.min_gain
-    )
-    assert outcome.shipped is not None
-    if not outcome.shipped.champion:
-        raise Refused(f"{outcome.shipped.name}: {outcome.shipped.reason}")
-    return _show(outcome, args, settings)
+    changes = chosen(args, "finalists", "exam_seeds")
+    outcome = examine_study(args.study, settings, engine=engine(args), **changes)
+    return show(outcome, args, settings)
 
 
 def act_sync(args: Namespace, settings: Settings) -> int:
@@ -397,19 +265,7 @@ def act_sync(args: Namespace, settings: Settings) -> int:
 
 def _ended(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
     """Show how a search ended; its exit code says whether every trial could be trained."""
-    _show(outcome, args, settings)
+    show(outcome, args, settings)
     if outcome.trouble:
         raise Failure(outcome.trouble)
     return FINISHED_WITH_FAILURES if outcome.count("failed") else 0
-
-
-def _show(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
-    from ..summary import as_json, boxed
-
-    title, text = boxed(outcome, settings)
-    (outcome.study.folder / "predict.txt").write_text(f"{title}\n\n{text}\n", encoding="utf-8")
-    if args.json:
-        emit_json(as_json(outcome, settings))
-    else:
-        out(box(title, text))
-    return 0
