@@ -1,0 +1,1 @@
+"""A study as one page: what was asked, found and shipped."""
