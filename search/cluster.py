@@ -42,7 +42,7 @@ from .job import Job, JobFailure, JobResult
 from .runner import OnJob
 from .terminal import say
 from .trial import DeviceLost
-from .tuning import ConductorScheduler, ConductorSearch, NobodyLeft
+from .tuning import ConductorScheduler, ConductorSearch, NobodyLeft, Silent
 from .worker import Shared, Terms, do_job, other_code, share, train
 
 # What workers of a cluster get from the environment of the driver, where it is set there, besides the threads of a
@@ -186,7 +186,11 @@ class RayRunner:
                     trial_dirname_creator=_short_name,
                 ),
                 run_config=tune.RunConfig(
-                    storage_path=folder, name="study", verbose=0, stop=NobodyLeft(scheduler)
+                    storage_path=folder,
+                    name="study",
+                    verbose=0,
+                    stop=NobodyLeft(scheduler),
+                    callbacks=[Silent()],
                 ),
             )
             tuner.fit()

@@ -4,6 +4,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -100,6 +101,15 @@ class NobodyLeft(_NotKept, tune.Stopper):
 
     def stop_all(self) -> bool:
         return self._scheduler.idle
+
+
+class Silent(TrialProgressCallback):
+    """In the place of Tune's own, which keeps every trial and its last result to print them."""
+
+    def on_trial_result(self, *args: Any, **more: Any) -> None:
+        """Nothing: what happens to a trial is in the ledger."""
+
+    on_trial_error = on_trial_complete = on_trial_result
 
 
 def _forget_ended(controller: Any) -> None:

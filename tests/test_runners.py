@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import gc
 import json
 import os
 import pickle
@@ -351,6 +352,20 @@ class TestRay(Behaves):
         assert [fold.state for fold in folds] == ["finished"] * 3
         assert next(fold.attempt for fold in folds if fold.key == killed[0]) == 1
         assert capfd.readouterr().out == ""  # stdout is for results
+
+    def test_trials_that_are_over_take_no_memory_of_the_driver(self, runner, clips, tmp_path):
+        from ray.tune.experiment import Trial
+
+        kept = []
+
+        def count(conductor, trial):
+            kept.append(sum(type(thing) is Trial for thing in gc.get_objects()))
+
+        rates = [1e-3 + 1e-5 * number for number in range(8)]
+        conductor = study(tmp_path, clips, recipes(*rates), epochs=1, listen=count)
+        runner.search(conductor)
+        assert states(conductor) == ["complete"] * 8
+        assert 0 < max(kept) <= 2 * runner.workers  # those that run, and those that have just ended
 
     def test_a_training_that_hangs_is_ended_and_others_go_on(self, runner, clips, tmp_path, monkeypatch):
         monkeypatch.setattr("search.conductor.LOSSES", 1)
