@@ -201,7 +201,7 @@ class RayRunner:
         """Run jobs as Ray tasks; Ray repeats those whose worker, node or GPU is lost."""
         remote = ray.remote(  # type: ignore[call-overload]  # Ray's types know no list of exceptions
             max_retries=3,
-            retry_exceptions=[DeviceLost],
+            retry_exceptions=[DeviceLost, ray.exceptions.RayError],
             num_cpus=self._needs["CPU"],
             num_gpus=self._needs.get("GPU", 0.0),
         )(do_job)

@@ -71,6 +71,10 @@ def share(clips: ClipSet, *, by_file: bool) -> Shared:
     return Shared(table, ray.put(np.asarray(clips.samples)))
 
 
+class _Unread(BaseException):
+    """Carries an error of Ray past the handlers of a training: that waveforms are gone says nothing of a recipe."""
+
+
 class _Opened:
     """Clips opened once in a worker, however many trials it runs."""
 
@@ -80,19 +84,33 @@ class _Opened:
 
     def __call__(self, rate: int) -> ClipSet:
         if rate not in self._open:
-            self._open[rate] = self._shared[rate].open()
+            try:
+                self._open[rate] = self._shared[rate].open()
+            except ray.exceptions.RayError as error:
+                raise _Unread from error
         return self._open[rate]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Lets an error of Ray under an `_Unread` out as what it is."""
+    try:
+        yield
+    except _Unread as passed:
+        assert passed.__cause__ is not None
+        raise passed.__cause__ from None
 
 
 def train(config: dict[str, Any], shared: Mapping[int, Shared], plan: Plan, terms: Terms) -> None:
     """Run one trial, as Tune asks for it. When the scheduler says stop, `report` raises SystemExit.
 
-    Raises `DeviceLost` and `OtherCode`; Tune uses no process again out of which anything was raised.
+    Raises `DeviceLost`, `OtherCode` and, where waveforms cannot be had, an error of Ray; Tune uses no process again
+    out of which anything was raised.
     """
     trial = config["trial"]
     assignment = Assignment(trial, config["values"], frozenset(config["finished"]))
 
-    with _prepared(terms):
+    with _prepared(terms), _told():
         if other := _other_code(terms.code):
             raise OtherCode(other)
         letters = Letters(lambda ready: tune.report({REPORT: ready}), terms.points)
@@ -110,8 +128,8 @@ def train(config: dict[str, Any], shared: Mapping[int, Shared], plan: Plan, term
 
 
 def do_job(job: Job, shared: Mapping[int, Shared], terms: Terms) -> JobResult | JobFailure:
-    """Run one job. Raises `DeviceLost`: Ray gives a task with a GPU a process of its own, and repeats it in another."""
-    with _prepared(terms):
+    """Run one job. Raises `DeviceLost`, or an error of Ray where waveforms cannot be had: Ray repeats it elsewhere."""
+    with _prepared(terms), _told():
         if other := _other_code(terms.code):
             return JobFailure(other)
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import ray
 
 from escmodels.clips import ClipSet
 from escmodels.folds import rotating
@@ -114,6 +115,20 @@ def broken(clips, folder):
             return np.asarray(self)[rows]
 
     return dataclasses.replace(clips, starts=clips.starts.view(Rows), sample_rate=BROKEN)
+
+
+def gone(clips, folder):
+    """What `Shared` is to workers; the first one that opens it finds that the waveforms are gone."""
+    mark = str(folder / "gone")
+
+    class Gone:  # inside a function, so that it travels to workers with all it has
+        def open(self):
+            if not Path(mark).exists():
+                Path(mark).touch()
+                raise ray.exceptions.ObjectLostError("ab" * 28, None, "")
+            return clips
+
+    return Gone()
 
 
 def loaded(clips):
@@ -352,6 +367,24 @@ class TestRay(Behaves):
         assert [fold.state for fold in folds] == ["finished"] * 3
         assert next(fold.attempt for fold in folds if fold.key == killed[0]) == 1
         assert capfd.readouterr().out == ""  # stdout is for results
+
+    def test_waveforms_that_are_gone_cost_a_worker_and_not_a_recipe(self, runner, clips, tmp_path):
+        lost = []
+        runner._shared = {RATE: gone(clips, tmp_path)}
+        try:
+            conductor = study(tmp_path / "study", clips, recipes(1e-3))
+            watch_losses(conductor, lost)
+            runner.search(conductor)
+            Path(tmp_path / "gone").unlink()
+            done = []
+            split = rotating(clips.folds.tolist())[0]
+            job = Job("again", 0, SMALL, split.train, split.test, 1, 1, 0)
+            runner.run_jobs([job], lambda job, result: done.append(result))
+        finally:
+            runner.load(loaded(clips))
+        assert states(conductor) == ["complete"]
+        assert len(lost) == 1 and "lost" in lost[0]
+        assert isinstance(done[0], JobResult)
 
     def test_trials_that_are_over_take_no_memory_of_the_driver(self, runner, clips, tmp_path):
         from ray.tune.experiment import Trial
