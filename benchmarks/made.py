@@ -163,7 +163,7 @@ def examine(ledger: Ledger, number: int) -> None:
         "validation": 0.82,
         "folds": [0.8] * 5,
     }
-    exam |= {"protocol": "rotating", "seeds": [0], "trials": TRIALS}
+    exam |= {"protocol": "rotating", "data": DATA, "seeds": [0], "trials": TRIALS, "clips": CLIPS}
     record = {"exam": exam, "time": time.time(), "classes": list(map(str, range(CLASSES)))}
     record["confusion"] = np.eye(CLASSES, dtype=int).tolist()
     ledger.write_fact(f"exam/{number}", record, change="exam")

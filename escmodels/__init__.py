@@ -48,9 +48,12 @@ Training
 
 Judgement
 - `escmodels.classifier`: waveform to class probabilities; pack and unpack
+- `escmodels.packed`: the folder of a packed model: JSON and safetensors
+- `escmodels.ensemble`: several classifiers of one recipe that judge together
 - `escmodels.folded`: a net for inference, batch norms folded into convolutions
 - `escmodels.costs`: parameters and milliseconds of a recipe, before it is trained
-- `escmodels.scores`: accuracy, macro F1, confusion, log loss
+- `escmodels.scores`: accuracy, top k, macro F1, recall and precision, confusion, log loss
+- `escmodels.calibration`: how far probabilities can be trusted, and the temperature
 - `escmodels.evidence`: intervals, paired tests
-- `escmodels.exams`: out-of-fold predictions and the exam that follows from them
+- `escmodels.exams`: out-of-fold predictions, the exam that follows from them, and who is tied
 """

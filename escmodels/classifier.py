@@ -1,30 +1,27 @@
-"""A classifier of sounds: waveform in, class probabilities out. Packed as safetensors and JSON, never pickle.
+"""A classifier of sounds: waveform in, class probabilities out.
 
 Shape letters: B batch, T samples, K classes, N clips, W windows.
 """
 
-import json
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from . import packed
 from .architectures import NetContext
 from .architectures import build as build_net
+from .calibration import apply_temperature
 from .clips import ClipSet, quantise
 from .features import Feature
 from .features import build as build_feature
 from .folded import folded
 from .recipe import Recipe, flatten, parse
 from .resident import reader
-
-FORMAT = 2  # of the packed folder; raise it when older code could not read it
-CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 
 
 def waves(int_BT: Tensor, device: str | torch.device) -> Tensor:
@@ -34,9 +31,13 @@ def waves(int_BT: Tensor, device: str | torch.device) -> Tensor:
 
 def predict(net: nn.Module, batches: Iterable[Tensor]) -> np.ndarray:
     """Softmax of a net in evaluation mode over batches of features: float32 [W, K]. The net keeps its mode."""
+    return softmax(folded(net), batches)
+
+
+def softmax(net: nn.Module, batches: Iterable[Tensor]) -> np.ndarray:
+    """The same of a net that is folded already."""
     with torch.inference_mode():
-        judge = folded(net)
-        return torch.cat([judge(x).float().softmax(dim=1) for x in batches]).cpu().numpy()
+        return torch.cat([net(x).float().softmax(dim=1) for x in batches]).cpu().numpy()
 
 
 class Views:
@@ -76,11 +77,96 @@ class Views:
         return (sum_NK / count_N[:, None]).astype(np.float32)
 
 
-class Classifier:
+class Judged(NamedTuple):
+    """What a model says of one sound. Silent windows are left out unless all are."""
+
+    start_W: np.ndarray  # float64, seconds
+    end_W: np.ndarray
+    prob_WK: np.ndarray  # float32: of each window
+    clip_K: np.ndarray  # float32: of the whole
+
+
+class Judge(ABC):
+    """What judges sounds: clips of a set, or audio of any length, by one rule.
+
+    A window has the softmax of the net, a sound the mean over its windows; the temperature comes last, on either.
+    """
+
+    recipe: Recipe
+    classes: tuple[str, ...]
+    temperature: float  # 1 leaves every probability as it is, bit for bit
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the net is."""
+
+    @abstractmethod
+    def softmax(self, clips: ClipSet, batch: int = 32) -> tuple[Views, np.ndarray]:
+        """The windows of clips and what the net says of each, before the temperature: float32 [W, K]."""
+
+    @abstractmethod
+    def pack(self, folder: Path) -> None:
+        """Write it into a folder, which is made if it is not there."""
+
+    def probabilities(self, clips: ClipSet, batch: int = 32) -> np.ndarray:
+        """Of each clip: float32 [N, K]."""
+        if len(clips) == 0:
+            return np.zeros((0, len(self.classes)), dtype=np.float32)
+        views, prob_WK = self.softmax(clips, batch)
+        return apply_temperature(views.by_clip(prob_WK), self.temperature)
+
+    def judge(self, waves: Sequence[np.ndarray]) -> list[Judged]:
+        """Judge sounds of any length; windows of several share a batch, which is faster than one by one.
+
+        waves: float mono [T] in [-1, 1] at the recipe's sample rate, each with another T.
+        Raises ValueError for anything but finite mono waves with at least one sample.
+        """
+        if not waves:
+            return []
+        for wave in waves:
+            _check(wave)
+        rate, length_N = self.recipe.data.sample_rate, np.array([len(wave) for wave in waves])
+        zero_N = np.zeros(len(waves), dtype=np.int64)  # all of the first class, whatever they are
+        clips = ClipSet(
+            np.concatenate([quantise(wave) for wave in waves]),
+            *(np.cumsum(length_N) - length_N, length_N, zero_N, zero_N + 1, zero_N),
+            *(("audio",) * len(waves), self.classes, rate),
+        )
+        views, prob_WK = self.softmax(clips)
+        clip_NK = apply_temperature(views.by_clip(prob_WK), self.temperature)
+        prob_WK = apply_temperature(prob_WK, self.temperature)
+        end_W = np.minimum(views.begins + views.length, length_N[views.rows])
+        bound = np.searchsorted(views.rows, np.arange(1, len(waves)))
+        parts = (np.split(of_W, bound) for of_W in (views.begins / rate, end_W / rate, prob_WK))
+        return [Judged(*one) for one in zip(*parts, clip_NK, strict=True)]
+
+    def windows(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Start and end of every window of one sound in seconds, float64 [W], and its probabilities [W, K]."""
+        return self.judge([wave])[0][:3]
+
+
+def _check(wave: np.ndarray) -> None:
+    if wave.ndim != 1 or wave.dtype.kind != "f":
+        raise ValueError(f"expected a mono float wave [T], got {wave.dtype} {list(wave.shape)}")
+    if len(wave) == 0 or not np.isfinite(wave).all():
+        raise ValueError("the audio has no samples" if len(wave) == 0 else "the audio holds NaN or infinity")
+
+
+class Classifier(Judge):
     """A recipe with its feature module and its net."""
 
-    def __init__(self, recipe: Recipe, classes: tuple[str, ...], feature: Feature, net: nn.Module) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        classes: tuple[str, ...],
+        feature: Feature,
+        net: nn.Module,
+        temperature: float = 1.0,
+    ) -> None:
         self.recipe, self.classes, self.feature, self.net = recipe, classes, feature, net
+        self.temperature = temperature
+        self._folded: nn.Module | None = None  # of a net that is trained no more
 
     @classmethod
     def fresh(
@@ -109,45 +195,13 @@ class Classifier:
         """float32 waves in [-1, 1] at the recipe's sample rate -> [B, K]. The net keeps its mode."""
         return self.net(self.feature(wave_BT))
 
-    def probabilities(self, clips: ClipSet, batch: int = 32) -> np.ndarray:
-        """Mean softmax over the windows of each clip: float32 [N, K]."""
+    def softmax(self, clips: ClipSet, batch: int = 32) -> tuple[Views, np.ndarray]:
         views = Views(clips, self.recipe, self.feature, self.device, batch)
-        if len(clips) == 0:
-            return np.zeros((0, len(self.classes)), dtype=np.float32)
-        return views.by_clip(predict(self.net, views))
-
-    def windows(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Judge audio of any length by the rule for clips.
-
-        wave: float mono [T] in [-1, 1] at the recipe's sample rate. Returns start and end of every window in
-        seconds, float64 [W], and its softmax, float32 [W, K]; silent windows are left out unless all are.
-        Raises ValueError for anything but a finite mono wave with at least one sample.
-        """
-        if wave.ndim != 1 or wave.dtype.kind != "f":
-            raise ValueError(f"expected a mono float wave [T], got {wave.dtype} {list(wave.shape)}")
-        if len(wave) == 0 or not np.isfinite(wave).all():
-            raise ValueError(
-                "the audio has no samples" if len(wave) == 0 else "the audio holds NaN or infinity"
-            )
-        rate, zero, one = self.recipe.data.sample_rate, np.zeros(1, np.int64), np.ones(1, np.int64)
-        table = (zero, one * len(wave), zero, one, zero)  # one clip of the first class, whatever it is
-        clips = ClipSet(quantise(wave), *table, ("audio",), self.classes, rate)
-        views = Views(clips, self.recipe, self.feature, self.device)
-        ends = np.minimum(views.begins + views.length, len(wave))
-        return views.begins / rate, ends / rate, predict(self.net, views)
+        return views, predict(self.net, views) if self._folded is None else softmax(self._folded, views)
 
     def pack(self, folder: Path) -> None:
         """Write `weights.safetensors` and `config.json` into the folder, which is made if it is not there."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.detach().cpu().contiguous() for k, v in self._tensors().items()}, folder / WEIGHTS)
-        shape = self.feature.shape(self.recipe.data.crop_samples)
-        config = {
-            "format": FORMAT,
-            "classes": self.classes,
-            "feature_shape": shape,
-            "values": flatten(self.recipe),
-        }
-        (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        packed.write(folder, self.config(), self.tensors())
 
     @classmethod
     def unpack(cls, folder: Path, device: str | torch.device = "cpu") -> "Classifier":
@@ -155,37 +209,39 @@ class Classifier:
 
         Raises ValueError if the folder holds no packed classifier, or one of another format.
         """
-        config = _config(folder)
-        recipe, classes = parse(config["values"]), tuple(config["classes"])
-        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced: chance stays untouched
-            packed = cls.fresh(recipe, classes, pretrained=False)
-        try:
-            stored = load_file(folder / WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{folder / WEIGHTS} cannot be read: {error}") from error
-        own = packed._tensors()
-        wrong = sorted(own.keys() ^ stored.keys())
-        wrong += [name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape]
-        if wrong:
-            raise ValueError(
-                f"{folder / WEIGHTS} does not fit its {CONFIG}: {len(wrong)} tensors, first {wrong[0]!r}"
-            )
-        for name, tensor in own.items():
-            tensor.copy_(stored[name])
-        packed.net.eval().requires_grad_(False)
-        return cls(recipe, classes, packed.feature.to(device), packed.net.to(device))
+        config = packed.read_config(folder)
+        if config["members"] != 1:
+            raise ValueError(f"{folder} holds {config['members']} classifiers, expected one")
+        model = cls.blank(config)
+        model.temperature = config["temperature"]
+        packed.fill(folder, model.tensors())
+        return model.ready(device)
 
-    def _tensors(self) -> dict[str, Tensor]:
+    @classmethod
+    def blank(cls, config: dict[str, Any]) -> "Classifier":
+        """One whose weights are still to be filled in. Torch's global generators do not change."""
+        with torch.random.fork_rng(devices=[]):
+            model = cls.fresh(parse(config["values"]), tuple(config["classes"]), pretrained=False)
+        model.net.eval().requires_grad_(False)
+        return model
+
+    def ready(self, device: str | torch.device) -> "Classifier":
+        """On a device, for judging alone: the net must not be trained any more."""
+        self.feature, self.net = self.feature.to(device), self.net.to(device)
+        self._folded = folded(self.net)
+        return self
+
+    def config(self) -> dict[str, Any]:
+        """What is packed besides the weights."""
+        return {
+            "classes": self.classes,
+            "temperature": self.temperature,
+            "members": 1,
+            "feature_shape": self.feature.shape(self.recipe.data.crop_samples),
+            "values": flatten(self.recipe),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights that are packed, by name."""
         parts = {"feature": self.feature, "net": self.net}
         return {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} holds no packed classifier: {CONFIG} cannot be read ({error})") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        found = config.get("format") if isinstance(config, dict) else None
-        raise ValueError(f"{folder / CONFIG} is of format {found!r}, this version reads format {FORMAT}")
-    return config

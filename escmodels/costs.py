@@ -1,5 +1,6 @@
-"""What a net costs once it is shipped, known before it is trained: its size, and the time for one clip."""
+"""What a net costs once it is shipped, known before it is trained: its size, its work and its time for one clip."""
 
+import copy
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from statistics import median
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from .chance import Chance
 from .classifier import Classifier, Views
@@ -25,8 +27,10 @@ def costs(
 ) -> dict[str, float]:
     """The costs that are wanted, of an untrained classifier of the recipe: training changes neither.
 
-    `params`: number of parameters of the net, as it is packed. `latency`: median milliseconds from the int16 samples
-    of one clip to its probabilities, alone in its batch, over clips spread through the set; on a CPU with one thread.
+    `params`: number of parameters of the net, as it is packed. `macs`: multiply-adds of its convolutions and matrix
+    products (recurrent layers included, the feature not) for one clip, mean over the clips. `latency`: median
+    milliseconds from the int16 samples of one clip to its probabilities, alone in its batch, over clips spread through
+    the set; on a CPU with one thread.
     Torch's global generators neither matter nor change.
 
     Raises:
@@ -45,6 +49,18 @@ def costs(
 
 def _params(model: Classifier, clips: ClipSet) -> float:
     return float(sum(parameter.numel() for parameter in model.net.parameters()))
+
+
+def _macs(model: Classifier, clips: ClipSet) -> float:
+    if len(clips) == 0:
+        raise ValueError("the work for one clip needs at least one clip, got none")
+    views = Views(clips, model.recipe, model.feature, model.device)
+    # Nothing is computed on the meta device, and recurrent layers come apart into the products they consist of.
+    net = copy.deepcopy(model.net).to("meta").eval()
+    window = torch.zeros((1, *model.feature.shape(views.length)), device="meta")
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        net(window)
+    return counter.get_total_flops() / 2 * len(views.rows) / len(clips)
 
 
 def _latency(model: Classifier, clips: ClipSet) -> float:
@@ -85,4 +101,8 @@ def _one_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-MEASURES: dict[str, Callable[[Classifier, ClipSet], float]] = {"params": _params, "latency": _latency}
+MEASURES: dict[str, Callable[[Classifier, ClipSet], float]] = {
+    "params": _params,
+    "macs": _macs,
+    "latency": _latency,
+}

@@ -1,6 +1,12 @@
-"""Which clips train, validate and test: the protocols and the laws against leakage."""
+"""Which clips train, validate and test: the protocols and the laws against leakage.
 
-from collections.abc import Callable, Sequence
+rotating      every fold is tested once and validates once: the folds of the exam take part in the search
+held-out K    fold K is tested once and takes no part in the search, in which the others validate in turn
+nested        a held-out study for each fold: strict, and it judges the procedure instead of one recipe
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -28,8 +34,8 @@ class Split:
 
     number: int  # 1..
     train_folds: tuple[int, ...]
-    valid_fold: int
-    test_fold: int
+    valid_fold: int | None  # None: nothing is validated, this split is for an exam alone
+    test_fold: int | None  # None: nothing is tested, this split is for a search alone
     train: tuple[int, ...]
     valid: tuple[int, ...]
     test: tuple[int, ...]
@@ -47,24 +53,85 @@ def rotating(folds: Sequence[int]) -> tuple[Split, ...]:
     >>> [(s.train_folds, s.valid_fold, s.test_fold) for s in rotating([1, 2, 3])]
     [((3,), 2, 1), ((1,), 3, 2), ((2,), 1, 3)]
     """
-    numbers = sorted({int(fold) for fold in folds})
-    if len(numbers) < 3:
-        raise ValueError(f"the rotating protocol needs at least 3 folds, the data have {numbers}")
-    if numbers[0] < 1:
-        raise ValueError(f"folds are numbered from 1, found {numbers[0]}")
-    rows: dict[int, list[int]] = {number: [] for number in numbers}
-    for row, fold in enumerate(folds):
-        rows[int(fold)].append(row)
+    rows = _rows(folds, "rotating")
+    numbers = list(rows)
     splits = []
     for at, test in enumerate(numbers):
         valid = numbers[(at + 1) % len(numbers)]
         train = tuple(number for number in numbers if number not in (valid, test))
-        train_rows = tuple(sorted(row for number in train for row in rows[number]))
-        splits.append(Split(at + 1, train, valid, test, train_rows, tuple(rows[valid]), tuple(rows[test])))
+        splits.append(Split(at + 1, train, valid, test, _together(rows, train), rows[valid], rows[test]))
     return tuple(splits)
 
 
-PROTOCOLS: dict[str, Callable[[Sequence[int]], tuple[Split, ...]]] = {"rotating": rotating}
+def inner(folds: Sequence[int]) -> tuple[Split, ...]:
+    """The search of a study that holds a fold out: each other fold validates once, the rest trains, nothing is tested.
+
+    folds: the fold of every clip that may be seen; the one that is held out does not occur. A split has the number
+    of its validation fold. Raises ValueError for fewer than two folds.
+
+    >>> [(s.number, s.train_folds, s.valid_fold, s.test_fold) for s in inner([1, 3, 4])]
+    [(1, (3, 4), 1, None), (3, (1, 4), 3, None), (4, (1, 3), 4, None)]
+    """
+    rows = _rows(folds, "inner", least=2)
+    splits = []
+    for valid in rows:
+        train = tuple(number for number in rows if number != valid)
+        splits.append(Split(valid, train, valid, None, _together(rows, train), rows[valid], ()))
+    return tuple(splits)
+
+
+def outer(folds: Sequence[int], fold: int) -> Split:
+    """The exam of a study that holds `fold` out: all other folds train, that one is tested. Its number is the fold's.
+
+    folds: the fold of every clip. Raises ValueError for a fold that the data do not have, and for fewer than three.
+
+    >>> split = outer([1, 2, 3], 2)
+    >>> split.number, split.train_folds, split.valid_fold, split.test_fold
+    (2, (1, 3), None, 2)
+    """
+    rows = _rows(folds, "held-out")
+    if fold not in rows:
+        raise ValueError(f"there is no fold {fold} to hold out, the data have {list(rows)}")
+    train = tuple(number for number in rows if number != fold)
+    return Split(fold, train, None, fold, _together(rows, train), (), rows[fold])
+
+
+def _rows(folds: Sequence[int], protocol: str, least: int = 3) -> dict[int, tuple[int, ...]]:
+    """The rows of each fold, folds in order."""
+    rows: dict[int, list[int]] = {number: [] for number in sorted({int(fold) for fold in folds})}
+    numbers = list(rows)
+    if len(numbers) < least:
+        raise ValueError(f"the {protocol} protocol needs at least {least} folds, the data have {numbers}")
+    if numbers[0] < 1:
+        raise ValueError(f"folds are numbered from 1, found {numbers[0]}")
+    for row, fold in enumerate(folds):
+        rows[int(fold)].append(row)
+    return {number: tuple(its) for number, its in rows.items()}
+
+
+def _together(rows: Mapping[int, Sequence[int]], folds: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(row for fold in folds for row in rows[fold]))
+
+
+ROTATING, NESTED = "rotating", "nested"
+_HELD_OUT = re.compile(r"held-out ([1-9]\d*)")
+
+
+def held_out(protocol: str) -> int | None:
+    """The fold that a protocol keeps from the search; None where it keeps none from all of it.
+
+    Raises ValueError for a protocol that is not known.
+
+    >>> held_out("held-out 5"), held_out("rotating"), held_out("nested")
+    (5, None, None)
+    """
+    if protocol in (ROTATING, NESTED):
+        return None
+    if match := _HELD_OUT.fullmatch(protocol):
+        return int(match[1])
+    raise ValueError(
+        f"unknown protocol {protocol!r}, known: {ROTATING}, {NESTED} and held-out K, K a fold from 1"
+    )
 
 
 def check(split: Split, clips: ClipSet, allowed_sources: frozenset[int] = frozenset()) -> None:
@@ -76,8 +143,8 @@ def check(split: Split, clips: ClipSet, allowed_sources: frozenset[int] = frozen
     where = f"split {split.number}"
     parts = {
         "train": (np.array(split.train, dtype=np.int64), set(split.train_folds)),
-        "valid": (np.array(split.valid, dtype=np.int64), {split.valid_fold}),
-        "test": (np.array(split.test, dtype=np.int64), {split.test_fold}),
+        "valid": (np.array(split.valid, dtype=np.int64), _one(split.valid_fold)),
+        "test": (np.array(split.test, dtype=np.int64), _one(split.test_fold)),
     }
     for name, (rows, allowed) in parts.items():
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(clips):
@@ -101,3 +168,7 @@ def check(split: Split, clips: ClipSet, allowed_sources: frozenset[int] = frozen
             raise LeakageError(
                 f"{where}: source {source}{more} is in {one} ({names[0]}) and in {two} ({names[1]})"
             )
+
+
+def _one(fold: int | None) -> set[int]:
+    return set() if fold is None else {fold}

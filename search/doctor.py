@@ -1,101 +1,67 @@
 """Is this machine fit for a search? One line a check; a line that fails ends with what to do."""
 
 import os
-import platform
+import re
 import shutil
 import socket
+import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
-from io import BytesIO
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+from . import selftest
 from .errors import Failure
-from .settings import Settings
+from .machine import CPU_INFO, INSTALL, Line, cpu, devices, extras, packages, short, text
+from .settings import VARIABLES, Settings
+from .terminal import size
 
-SHOWN = ("torch", "torchaudio", "ray", "optuna", "mlflow")
 FREE_GB = 2.0  # a study with its store of ESC-50 at four sample rates
-INSTALL = "install again with `make` (or `pip install -c constraints.txt -e .`)"
-FORMATS = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One check. `remedy` is empty where all is well."""
-
-    what: str
-    found: str
-    remedy: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the check passed."""
-        return not self.remedy
 
 
 def check(settings: Settings) -> Iterator[Line]:
     """Every line, one by one: some take seconds."""
     yield from packages()
+    yield from extras()
+    yield cpu(text(CPU_INFO))
     yield from devices()
-    for key, origin in settings.origins.items():
-        yield Line(f"setting {key}", f"{getattr(settings, key)} ({origin})")
-    yield home(settings.home)
+    yield replace(home(settings.home), setting=origin(settings, "home"))
     yield disk(settings.home)
     yield cache(settings.cache)
-    for name, uri in _stores(settings).items():
-        yield mlflow_store(name, uri)
-    yield ray_address(settings.ray_address)
+    for name, uri, setting in _stores(settings):
+        yield replace(mlflow_store(name, uri), setting=setting)
+    yield replace(ray_address(settings.ray_address), setting=origin(settings, "ray_address"))
     yield audio()
+    yield from self_test()
 
 
-def packages(installed: Callable[[str], str] = version) -> Iterator[Line]:
-    """Versions against what pyproject.toml asks for."""
-    from packaging.requirements import Requirement
-
-    wanted = {
-        need.name: need.specifier for need in map(Requirement, requires("escsearch") or []) if not need.marker
-    }
-    yield Line("python", platform.python_version())
-    for package in sorted(wanted, key=lambda name: (name not in SHOWN, name)):
-        try:
-            found = installed(package)
-        except PackageNotFoundError:
-            yield Line(package, "not installed", INSTALL)
-            continue
-        fits = wanted[package].contains(found, prereleases=True)
-        if package in SHOWN or not fits:
-            yield Line(package, found, "" if fits else f"needs {wanted[package]}: {INSTALL}")
-
-
-def devices() -> Iterator[Line]:
-    """What the nets can run on. A torchaudio of another build than torch only shows when it is imported."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        import torch
-        import torchaudio  # noqa: F401
-    except (ImportError, OSError, RuntimeError) as error:
-        yield Line("devices", f"torch cannot be imported: {_short(error)}", INSTALL)
-        return
-    yield Line("threads", f"{cores} cores, torch uses {torch.get_num_threads()} threads")
-    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    yield Line("devices", ", ".join(["CPU", *gpus]))
+def origin(settings: Settings, key: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Which setting won, and the variable that lost against a flag."""
+    won, variable = settings.origins[key], VARIABLES[key]
+    over = f", over environment {variable}" if won.startswith("flag") and environment.get(variable) else ""
+    return won + over
 
 
 def home(folder: Path) -> Line:
-    """Whether studies can be written."""
-    there = _nearest(folder)
+    """Whether studies can be written: files, and a SQLite database as the ledger is one."""
+    remedy = "choose another with --home or ESCSEARCH_HOME"
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        return Line("home", f"{folder}: {there} is a file", remedy)
     try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        return Line("home", f"{folder}: {_short(error)}", "choose another with --home or ESCSEARCH_HOME")
-    return Line("home", f"{folder}{'' if folder.is_dir() else ' (made at the first run)'}")
+        with tempfile.TemporaryDirectory(dir=there) as place:
+            with closing(sqlite3.connect(Path(place) / "ledger.sqlite")) as database:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("CREATE TABLE written (number)")
+    except (OSError, sqlite3.Error) as error:
+        return Line("home", f"{folder}: {short(error)}", remedy)
+    return Line("home", f"{folder}{'' if folder.is_dir() else ', made at the first run'}")
 
 
 def disk(folder: Path) -> Line:
     """Room for the stores and models of a study."""
-    free = shutil.disk_usage(_nearest(folder)).free / 1e9
+    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.is_dir())).free / 1e9
     short = free < FREE_GB
     remedy = f"needs {FREE_GB:.0f} GB: make room, or choose another place with --home" if short else ""
     return Line("free disk", f"{free:.1f} GB", remedy)
@@ -103,92 +69,112 @@ def disk(folder: Path) -> Line:
 
 def cache(folder: Path) -> Line:
     """How much the decoded waveforms take."""
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return Line("cache", f"{size / 1e6:.1f} MB in {folder} (may be deleted)")
+    taken = 0
+    for file in folder.rglob("*"):
+        try:
+            taken += file.stat().st_size if file.is_file() else 0
+        except OSError:  # a search that runs meanwhile has replaced it
+            continue
+    return Line("cache", f"{size(taken)} in {folder}, may be deleted" if taken else f"empty ({folder})")
 
 
 def mlflow_store(name: str, uri: str) -> Line:
     """Whether the store answers."""
     from .registry import check_store, quiet_mlflow
 
+    shown = re.sub(r"//[^/@]*@", "//", uri)  # without a password: such lines are shown to others
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return Line(name, f"{uri} (made at the first run)")
+        return Line(name, f"{shown}, made at the first run")
     try:
         check_store(uri)
     except Failure as error:
-        return Line(name, uri, str(error))
+        return Line(name, shown, str(error))
     quiet_mlflow()
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
     before = os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # a doctor does not wait for minutes
     try:
+        from mlflow import MlflowClient
+
         found = len(MlflowClient(uri, uri).search_experiments())
-    except (MlflowException, OSError) as error:
-        return Line(
-            name, f"{uri}: {_short(error)}", "is that an MLflow store? choose another with --tracking-uri"
+    except (
+        Exception
+    ) as error:  # MLflow's, SQLAlchemy's, a database driver's that is missing: all are an answer
+        remedy = (
+            f"install the database's driver: pip install {error.name}"
+            if isinstance(error, ModuleNotFoundError)
+            else "is that an MLflow store? choose another with --tracking-uri or --registry-uri"
         )
+        return Line(name, f"{shown}: {short(error).replace(uri, shown)}", remedy)
     finally:
         if before is None:
             del os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
         else:
             os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = before
-    return Line(name, f"{uri} answers, {found} experiments")
+    return Line(name, f"{shown} answers, {found} experiments")
 
 
 def ray_address(address: str) -> Line:
     """Whether the cluster's port answers."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    remedy = "start the cluster, or unset RAY_ADDRESS to search on this machine"
+    if address == "local":
+        return Line("ray", "starts on this machine")
+    asked = address
+    if address == "auto":
+        from ray._common.utils import get_ray_address_file
+
+        asked = text(Path(get_ray_address_file(None))).strip()
+        if not asked:
+            return Line("ray", "auto: no cluster was started on this machine", remedy)
+    host, _, port = asked.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
-        return Line("ray", "starts on this machine" if address == "local" else f"address {address}")
+        remedy = "set RAY_ADDRESS to auto or HOST:PORT, or unset it to search on this machine"
+        return Line("ray", f"{address!r} is no address of a cluster", remedy)
+    at = "" if asked == address else f" ({asked})"
     try:
-        socket.create_connection((host, int(port)), 3).close()
-    except OSError as error:
-        remedy = "start the cluster, or unset RAY_ADDRESS to search on this machine"
-        return Line("ray", f"{address}: {_short(error)}", remedy)
-    return Line("ray", f"{address} answers")
+        socket.create_connection((host.strip("[]"), int(port)), 3).close()
+    except (OSError, OverflowError) as error:
+        return Line("ray", f"{address}{at}: {short(error)}", remedy)
+    return Line("ray", f"{address}{at} answers")
 
 
 def audio() -> Line:
     """Write half a second of a tone in every format and read it back."""
+    broken = selftest.unreadable()
     remedy = "install a newer soundfile: `pip install -U soundfile` (libsndfile 1.1 or newer reads MP3)"
-    broken = [f"{name}: {reason}" for name, codec in FORMATS.items() if (reason := _round_trip(name, codec))]
-    found = "; ".join(broken) or f"{', '.join(FORMATS)} written and read back"
-    return Line("audio", found, remedy if broken else "")
+    found = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
+    return Line(
+        "audio", found or f"{', '.join(selftest.FORMATS)} written and read back", remedy if broken else ""
+    )
 
 
-def _round_trip(name: str, codec: str) -> str:
-    """What is wrong with a format; empty if nothing."""
-    import numpy as np
-    import soundfile
-
-    from .datasets.waves.audio import AudioError, decode, resample
-
-    rate = 44100
-    tone_T = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate // 2) / rate).astype(np.float32)
-    buffer = BytesIO()
+def self_test() -> Iterator[Line]:
+    """A net from training to loading, on the CPU and on the first GPU."""
     try:
-        soundfile.write(buffer, tone_T, rate, format=name, subtype=codec)
-        wave_T, found = decode(buffer.getvalue(), name)
-        wave_T = resample(wave_T, found, 16000)
-    except (AudioError, soundfile.SoundFileError, ValueError, OSError) as error:
-        return _short(error)
-    spectrum = np.abs(np.fft.rfft(wave_T))
-    heard = float(spectrum.argmax()) * 16000 / len(wave_T)
-    return "" if abs(heard - 440) < 5 else f"a tone of 440 Hz came back as {heard:.0f} Hz"
+        import torch
+
+        places = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    except (ImportError, OSError, RuntimeError):
+        return  # `devices` has said so
+    for place in places:
+        what = "self-test" if place == "cpu" else "self-test GPU"
+        try:
+            apart = selftest.learn(place)
+        except Exception as error:  # whatever torch or the file system raises is what this line is for
+            remedy = (
+                INSTALL if place == "cpu" else "search without --gpus-per-trial, and update the NVIDIA driver"
+            )
+            yield Line(what, f"{type(error).__name__}: {short(error)}", remedy)
+            continue
+        same = "the same bit for bit" if apart == 0 else f"the same to {apart:.0e}"
+        yield Line(what, f"a tiny net was trained, packed and unpacked, and predicts {same}")
 
 
-def _stores(settings: Settings) -> dict[str, str]:
-    if settings.registry_uri == settings.tracking_uri:
-        return {"mlflow": settings.tracking_uri}
-    return {"mlflow tracking": settings.tracking_uri, "mlflow registry": settings.registry_uri}
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder itself, or the closest one above it that exists."""
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _stores(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Name, URI and origin of the stores."""
+    tracking, registry = origin(settings, "tracking_uri"), origin(settings, "registry_uri")
+    if settings.registry_uri != settings.tracking_uri:
+        yield "mlflow tracking", settings.tracking_uri, tracking
+        yield "mlflow registry", settings.registry_uri, registry
+    else:  # the registry is where the runs are, unless somebody said so too
+        both = tracking if registry in (tracking, "default") else f"{tracking}; registry: {registry}"
+        yield "mlflow", settings.tracking_uri, both

@@ -2,12 +2,15 @@
 
 The winner is the recipe with the best objective of the search: it is known before any test fold is opened, so
 that its exam is a measurement and not a choice. The exams of the runners-up say how far ahead it really is.
+
+Shape letters: S seeds, N tested clips, K classes.
 """
 
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +20,7 @@ from escmodels.folds import Split
 from escmodels.scores import accuracy, confusion, log_loss
 from spaces.domains import Value
 
+from . import predictions
 from .errors import Failure
 from .job import Job, JobFailure, JobResult
 from .ledger import Ledger, TrialRow, fold_key
@@ -35,6 +39,7 @@ class ExamPlan:
     protocol: str
     data: str  # fingerprint
     code: str
+    validated: int  # validation clips of a trial of the search, over all its splits
 
 
 def finalists(ledger: Ledger, count: int) -> list[TrialRow]:
@@ -80,17 +85,19 @@ def hold(
     clips: ClipSet,
     plan: ExamPlan,
     count: int,
+    folder: Path,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[tuple[TrialRow, Exam]]:
     """Examine the best `count` trials and write everything into the ledger. Fold runs that stand are reused.
 
-    clips: all clips of the study (labels and sources; the waveforms are the runner's). tick: (done, total) fold runs.
+    clips: all clips of the study (labels and sources; the waveforms are the runner's). folder: of the study, for the
+    tables of predictions. tick: (done, total) fold runs.
     A finalist that cannot be trained again is left out, with a remark. Raises `Failure` if it is the winner.
     """
     rows = finalists(ledger, count)
     agenda: list[Job] = []
     for row in rows:
-        values, stop_after = settled(ledger, row, len(clips), plan.epochs)
+        values, stop_after = settled(ledger, row, plan.validated, plan.epochs)
         if values != row.values:
             ledger.write_fact(f"settled/{row.number}", values)
         agenda += jobs(row, values, plan, stop_after)
@@ -116,7 +123,7 @@ def hold(
         say(f"trial {trial} could not be trained again and is left out of the exam: {reason}")
     tried = ledger.count_trials()
     examined = [row for row in rows if row.number not in failed]
-    exams = [_conclude(ledger, clips, plan, row, agenda, tried) for row in examined]
+    exams = [_conclude(ledger, clips, plan, row, agenda, tried, folder) for row in examined]
     return [(trained(ledger, row), exam) for row, exam in zip(examined, exams, strict=True)]
 
 
@@ -143,39 +150,54 @@ def _record(ledger: Ledger, clips: ClipSet, job: Job, result: JobResult) -> None
 
 
 def _conclude(
-    ledger: Ledger, clips: ClipSet, plan: ExamPlan, row: TrialRow, agenda: Sequence[Job], tried: int
+    ledger: Ledger,
+    clips: ClipSet,
+    plan: ExamPlan,
+    row: TrialRow,
+    agenda: Sequence[Job],
+    tried: int,
+    folder: Path,
 ) -> Exam:
-    """Put the out-of-fold probabilities of a finalist together and score them."""
-    classes = len(clips.classes)
-    seeds = {seed: np.full((len(clips), classes), np.nan, np.float32) for seed in plan.seeds}
-    for job in agenda:
-        if job.trial == row.number:
-            fold = ledger.fold(job.key)
-            assert fold is not None and fold.predictions is not None
-            seeds[job.seed][list(job.test)] = np.frombuffer(fold.predictions, np.float32).reshape(-1, classes)
+    """Put the out-of-fold probabilities of a finalist together, keep them as a table, and score them."""
     assert row.objective is not None
-    found = OutOfFold(
-        clips.names,
-        clips.folds,
-        clips.labels,
-        clips.sources,
-        clips.classes,
-        tuple(seeds),
-        np.stack(list(seeds.values())),
-    )
+    own = [job for job in agenda if job.trial == row.number]
+    found = _joined(ledger, clips, plan, own)
     exam = examine(found, protocol=plan.protocol, data=plan.data, validation=row.objective, trials=tried)
-    predicted = np.concatenate([table.argmax(axis=1) for table in seeds.values()])
-    labels = np.tile(clips.labels, len(seeds))
-    first = next(job for job in agenda if job.trial == row.number)
+    predicted_SN = found.prob_SNK.argmax(axis=2)
+    labels = np.tile(found.labels, len(found.seeds))
     record = {
         "exam": json.loads(exam.to_json()),
-        "confusion": confusion(predicted, labels, classes).tolist(),
+        "confusion": confusion(predicted_SN.reshape(-1), labels, len(clips.classes)).tolist(),
         "classes": list(clips.classes),
-        "stop_after": first.stop_after,
-        "values": first.values,
+        "stop_after": own[0].stop_after,
+        "values": own[0].values,
         "time": time.time(),
     }
     known = ledger.fact(f"exam/{row.number}")
-    if known is None or any(known.get(part) != record[part] for part in ("exam", "values")):
+    table = predictions.place(folder, row.number)
+    missing = not table.exists()  # an exam of an older version has none
+    predictions.write(table, found)  # before the ledger says that there is something to send
+    if missing or known is None or any(known.get(part) != record[part] for part in ("exam", "values")):
         ledger.write_fact(f"exam/{row.number}", record, change="exam")
     return exam
+
+
+def _joined(ledger: Ledger, clips: ClipSet, plan: ExamPlan, agenda: Sequence[Job]) -> OutOfFold:
+    """What the fold runs of one finalist said, of the clips that are tested."""
+    tested = sorted({row for split in plan.splits for row in split.test})
+    at = {row: place for place, row in enumerate(tested)}
+    prob_SNK = np.full((len(plan.seeds), len(tested), len(clips.classes)), np.nan, np.float32)
+    for job in agenda:
+        fold = ledger.fold(job.key)
+        assert fold is not None and fold.predictions is not None
+        prob_NK = np.frombuffer(fold.predictions, np.float32).reshape(len(job.test), -1)
+        prob_SNK[plan.seeds.index(job.seed), [at[row] for row in job.test]] = prob_NK
+    return OutOfFold(
+        tuple(clips.names[row] for row in tested),
+        clips.folds[tested],
+        clips.labels[tested],
+        clips.sources[tested],
+        clips.classes,
+        plan.seeds,
+        prob_SNK,
+    )

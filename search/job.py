@@ -19,7 +19,7 @@ from .trial import ClipsAt
 class Job:
     """Train on some rows for a settled number of epochs; score others once, or hand over the model."""
 
-    key: str  # the fold run's key in the ledger, or "refit"
+    key: str  # of the fold run in the ledger, or of the model that is wanted
     trial: int
     values: Mapping[str, Any]
     train: tuple[int, ...]  # rows

@@ -294,9 +294,9 @@ class MlflowTracker:
         """See `Tracker.attach`."""
         run_id = self._existing(key)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
+            path, inner = Path(folder) / Path(name).name, str(Path(name).parent)
             path.write_bytes(content)
-            self._guard(lambda: self._client.log_artifact(run_id, str(path)))
+            self._guard(lambda: self._client.log_artifact(run_id, str(path), None if inner == "." else inner))
 
     def mark(self, key: str, status: str, time: int) -> None:
         """See `Tracker.mark`."""

@@ -1,6 +1,6 @@
 """HTML pages that are one file: style, pictures and sounds lie inside, nothing is fetched when one is opened.
 
-Shape letters: T samples.
+Shape letters: T samples, M mel bands, N columns.
 """
 
 import base64
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
+from .datasets.looks.spectra import log_mel
 from .datasets.waves.audio import Wave, resample
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000)  # Hz, those of MPEG audio up to the one we want
 SHORTEST = 0.3  # s; browsers do not play, or do not show, what is shorter
 LOUDEST = 0.89  # full scale 1: -1 dB, room for most of the overshoot of the codec
+BANDS, COLUMNS = 64, 360  # of a small spectrogram
+RANGE = 80.0  # dB below the loudest point that are shown in it
 FADE = 0.02  # s, where a long sound is cut
 
 
@@ -93,6 +96,20 @@ def png(figure: "Figure", dpi: int = 110) -> bytes:
         picture = image.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     picture.save(small, "PNG", optimize=True, dpi=(dpi, dpi))
     return small.getvalue()
+
+
+def spectrogram(wave_T: Wave, rate: int) -> str:
+    """A small log-mel of a sound without any writing, as the data URI of a PNG: enough to see that two are the same."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    db_MN = log_mel(wave_T, rate, BANDS, COLUMNS).db[::-1]
+    level_MN = np.clip(255 * (1 + db_MN / RANGE), 0, 255).astype(np.uint8)
+    image = Image.fromarray(level_MN, "L")
+    image.putpalette(colormaps["magma"](np.arange(256), bytes=True)[:, :3].tobytes())
+    file = BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return data_uri("image/png", file.getvalue())
 
 
 def data_uri(kind: str, content: bytes) -> str:

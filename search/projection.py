@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .ledger import Change, FoldRow, Ledger, TrialRow
+from .predictions import place
 from .tracker import Point, Tracker, TrackerDown, TrackerRefused
 
 STUDY_STATUS = {"running": "RUNNING", "searched": "FINISHED", "done": "FINISHED", "interrupted": "KILLED"}
@@ -31,6 +32,7 @@ FOLD_STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED"
 BATCH = (
     2000  # changes at once: the epochs of a fold run then go in one request when there is much to catch up
 )
+REPORT, PICTURES = "report.html", "report"  # in the study's folder: the page, and its charts as files
 DRAWN = 5  # trials whose learning curves are drawn, best first, when the search is over
 Doubt = tuple[str, str]  # kind and key of a change that was being sent when the tracker went away
 
@@ -171,6 +173,8 @@ class Projector:
             self._trial(self._ledger.trial(trial))
         if kind == "exam":
             self._exam(int(key.removeprefix("exam/")))
+        if kind == "report":
+            self._report()
 
     def _send(self, changes: list[Change]) -> None:
         """Each thing once, in its present state, however many of the changes are about it."""
@@ -204,6 +208,8 @@ class Projector:
             self._front = front
         for name in by_kind["exam"]:
             self._once(last, "exam", name, self._exam, int(name.removeprefix("exam/")))
+        if ("report", REPORT) in last:
+            self._once(last, "report", REPORT, self._report)
         if told and self._ledger.state[0] != "running":
             for best in self._best():
                 self._try("trial", str(best.number), self._draw, best)
@@ -459,7 +465,18 @@ class Projector:
             "confusion.png",
             confusion_png(record["confusion"], record["classes"], "test folds, out of fold"),
         )
+        table = place(self._ledger.path.parent, trial)
+        if table.exists():  # not of exams of older versions
+            self._tracker.attach(key, "predictions.csv", table.read_bytes())
         self._tracker.mark(key, "FINISHED", moment)
+
+    def _report(self) -> None:
+        """The page and its pictures, at the run of the study."""
+        self._open_study(False)
+        folder = self._ledger.path.parent
+        for path in (folder / REPORT, *sorted((folder / PICTURES).glob("*.svg"))):
+            if path.is_file():
+                self._tracker.attach(self._root, path.relative_to(folder).as_posix(), path.read_bytes())
 
 
 def _milliseconds(moment: float) -> int:

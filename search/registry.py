@@ -1,10 +1,10 @@
-"""The MLflow model registry: a thin act around what `promote.py` decided. Aliases only, never stages.
+"""The MLflow model registry: names, their versions, and what stands at each. Aliases only, never stages.
 
-A model name has versions; the alias `champion` points at the one in use, `previous` at the one before it. Only one
-process may promote at a time: MLflow moves aliases one by one.
+A model name has versions; the alias `champion` points at the one in use, `previous` at the one before it, `challenger`
+at the last one that the gate refused (`reigns.py` moves them). Only one process may promote at a time: MLflow moves
+aliases one by one.
 """
 
-import json
 import logging
 import os
 import sqlite3
@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,16 @@ from .errors import Failure, UsageError
 from .mlflow_tracker import check_reachable
 from .settings import Settings
 
-CHAMPION, PREVIOUS = "champion", "previous"
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 EXAM_TAG = "exam"  # Exam.to_json()
-REASON_TAG = "reason"  # why it was promoted
+REASON_TAG = "reason"  # why it was promoted, or refused
+LONGEST = 5000  # characters of a description; older servers take no longer tag either
 SINCE_TAG = "champion_since"  # ISO time, UTC
-NOISE = (  # warnings of MLflow 3.17 about its own code, and about an example that the signature replaces
+NOISE = (  # warnings of MLflow 3.17 about its own code
     ".*Any type hint is inferred as AnyType",
-    ".*An input example was not provided",
     "The ``noload`` loader strategy is deprecated",
+    "Operation with range is deprecated",
 )
-MODEL_FILE = Path(__file__).with_name("pyfunc_model.py")
-# What the shipped code imports. `timm` only where the bundle's recipe is a resnet.
-REQUIREMENTS = ("mlflow", "torch", "torchaudio", "numpy", "pandas", "safetensors", "soundfile", "soxr")
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,11 @@ class Card:
     name: str
     version: int
     aliases: tuple[str, ...]
-    exam: Exam | None  # None for a version that something else registered
+    exam: Exam | None  # None for a version that something else registered, or whose exam cannot be read
     tags: Mapping[str, str]
     created: datetime  # UTC
     source: str  # where MLflow keeps its files
+    run_id: str  # of the run that carries it; empty where there is none
 
     @property
     def uri(self) -> str:
@@ -125,38 +123,6 @@ def check_store(uri: str, *, create: bool = False) -> None:
     check_reachable(uri)
 
 
-def log_model(settings: Settings, run_id: str, bundle: Path) -> str:
-    """Log a bundle as an MLflow model of a run, whose status is left as it is; return `models:/m-...`."""
-    with connected(settings) as client:
-        from mlflow import pyfunc
-        from mlflow.models import Model
-
-        card, classes = _read(bundle / "card.json"), _read(bundle / "config.json")["classes"]
-        run = client.get_run(run_id)
-        made = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run_id)
-        # not pyfunc.log_model: it needs an active run, and ending that would change the run's status
-        Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=pyfunc,
-            model_id=made.model_id,
-            run_id=run_id,
-            python_model=str(MODEL_FILE),
-            artifacts={"bundle": str(bundle)},
-            signature=_signature(),
-            pip_requirements=requirements(bundle),
-            metadata={"classes": classes, "card": card},
-        )
-        return f"models:/{made.model_id}"
-
-
-def requirements(bundle: Path) -> list[str]:
-    """The exact versions of what the bundle's code imports, without a local build's suffix (`+cpu`)."""
-    values = _read(bundle / "config.json").get("values", {})
-    packages = REQUIREMENTS + (("timm", "torchvision") if values.get("architecture") == "resnet" else ())
-    return [f"{package}=={installed(package).split('+')[0]}" for package in packages]
-
-
 def register(settings: Settings, model: str, name: str, tags: Mapping[str, str]) -> int:
     """Make a version of `name` (made too if missing) from what `log_model` returned or from a run's id.
 
@@ -185,23 +151,9 @@ def register(settings: Settings, model: str, name: str, tags: Mapping[str, str])
             run_id,
             tags=dict(tags),
             model_id=model_id,
-            description=tags.get(REASON_TAG),
+            description=tags.get(REASON_TAG, "")[:LONGEST],
         )
         return int(made.version)
-
-
-def promote(settings: Settings, name: str, version: int) -> None:
-    """Make a version the champion; who was it keeps the alias `previous`. Twice is the same as once."""
-    with connected(settings) as client:
-        holders = _aliases(client, name)
-        champion = holders.get(CHAMPION)
-        if champion == version:
-            return
-        if champion is not None:  # first: in a crash between the two the name still has a champion
-            client.set_registered_model_alias(name, PREVIOUS, str(champion))
-        client.set_registered_model_alias(name, CHAMPION, str(version))
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        client.set_model_version_tag(name, str(version), SINCE_TAG, now)
 
 
 def tag(settings: Settings, name: str, version: int, tags: Mapping[str, str]) -> None:
@@ -211,10 +163,15 @@ def tag(settings: Settings, name: str, version: int, tags: Mapping[str, str]) ->
             client.set_model_version_tag(name, str(version), key, value)
 
 
+def nothing(settings: Settings) -> bool:
+    """Whether the store is a file that is not there yet: the first study makes it."""
+    uri = settings.registry_uri
+    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file()
+
+
 def champion(settings: Settings, name: str) -> Card | None:
     """The champion of a name; None if the name, the alias or the whole store is not there yet."""
-    uri = settings.registry_uri
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    if nothing(settings):
         return None
     with connected(settings) as client:
         if name not in _names(client):
@@ -264,15 +221,19 @@ def _cards(client: Any, name: str) -> list[Card]:
 
 def _card(version: Any, holders: Mapping[str, int]) -> Card:
     number = int(version.version)
-    exam = version.tags.get(EXAM_TAG)
+    try:
+        exam = Exam.from_json(version.tags[EXAM_TAG])
+    except (KeyError, ValueError, TypeError):  # the version itself can be used all the same
+        exam = None
     return Card(
         version.name,
         number,
         tuple(sorted(alias for alias, holder in holders.items() if holder == number)),
-        Exam.from_json(exam) if exam else None,
+        exam,
         dict(version.tags),
         datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
         version.source,
+        version.run_id or "",
     )
 
 
@@ -288,31 +249,6 @@ def _pages(search: Any, **query: Any) -> Iterator[Any]:
         token = page.token
         if not token:
             return
-
-
-def _signature() -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
-
-    return ModelSignature(
-        Schema([ColSpec("binary", "audio", required=False), ColSpec("string", "path", required=False)]),
-        Schema(
-            [
-                ColSpec("string", "file"),
-                ColSpec("double", "start"),
-                ColSpec("double", "end"),
-                ColSpec("string", "label"),
-                ColSpec("double", "probability"),
-                ColSpec(Array(DataType.double), "probabilities"),
-            ]
-        ),
-        ParamSchema([ParamSpec("windows", "boolean", False), ParamSpec("top_k", "long", 1)]),
-    )
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _forget(mlflow: Any, before: Mapping[str, str | None]) -> None:

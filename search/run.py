@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from escmodels.folds import NESTED
+
 from .engine import continued, engine_of
-from .errors import Failure
+from .errors import Failure, UsageError
 from .ledger import Ledger, sole_driver
 from .mlflow_tracker import MlflowTracker, check_reachable, check_tracking
 from .pages import EXPERIMENT
 from .projection import StudyFacts
+from .promote import USUAL, Gate
 from .sender import ProjectorThread
 from .session import FLUSH, Outcome, open_session
 from .settings import Settings
@@ -35,8 +38,13 @@ def run_study(
 ) -> Outcome:
     """Begin a study and carry it to its end. Raises `Failure` and its kinds with one sentence.
 
-    engine: fields of `Engine`; later sessions go on with the same unless they say otherwise.
+    engine: fields of `Engine`; later sessions go on with the same unless they say otherwise. A nested study has no
+    such outcome: see `nested.run_nested`.
     """
+    if spec.protocol == NESTED:
+        raise UsageError(
+            "a nested study is run by search.nested.run_nested: it is several studies and has no model"
+        )
     study = create(spec, space, settings, name)
     _remark(check_tracking(settings.tracking_uri))
     with open_session(study, settings, engine_of(engine or {}), new=True) as session:
@@ -58,7 +66,7 @@ def resume_study(
     """
     study = reopen(name, settings, **changes)
     _remark(check_tracking(settings.tracking_uri))
-    accept = (lambda sentence: True) if accept_changed else _asked
+    accept = (lambda sentence: True) if accept_changed else asked
     with open_session(study, settings, continued(study, engine), accept=accept) as session:
         return session.whole(examine)
 
@@ -70,6 +78,7 @@ def examine_study(
     study = reopen(name, settings, **changes)
     with open_session(study, settings, continued(study, engine)) as session:
         session.examine()
+        session.report()
         return session.outcome()
 
 
@@ -79,14 +88,18 @@ def promote_study(
     *,
     engine: Mapping[str, Any] | None = None,
     model: str | None = None,
-    min_gain: float = 0.005,
+    gate: Gate = USUAL,
+    how: str = "refit",
 ) -> Outcome:
-    """Ship the winner of an examined study through the gate."""
+    """Ship the winner of an examined study through the gate.
+
+    model: the name to register it under, instead of the one that the study began with. how: see `ship.refit`.
+    """
     study = reopen(name, settings, model=model)
     check_reachable(settings.tracking_uri)
     with open_session(study, settings, continued(study, engine)) as session:
         session.recall_exams()
-        session.ship(min_gain)
+        session.ship(gate, how)
         return session.outcome()
 
 
@@ -95,7 +108,7 @@ def _remark(sentence: str | None) -> None:
         say(sentence)
 
 
-def _asked(sentence: str) -> bool:
+def asked(sentence: str) -> bool:
     """A person's answer, where there is one to ask."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False

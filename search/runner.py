@@ -23,7 +23,8 @@ class Runner(Protocol):
         """Machines that run trainings now; more than one see neither this one's files nor its local servers."""
 
     def load(self, clips: Mapping[int, ClipSet]) -> None:
-        """The clips of the study by sample rate in Hz; called once, before anything is run."""
+        """The clips of the study by sample rate in Hz: before anything is run, and again, with more of them, when a
+        fold that was held out is opened for the exam; nothing runs meanwhile."""
 
     def search(self, conductor: Conductor) -> None:
         """Run trials until the conductor has no more."""

@@ -12,7 +12,7 @@ from .projection import Doubt, Projector, StudyFacts, read_doubts, write_doubts
 from .tracker import Tracker, TrackerDown
 
 GRACE = 5.0  # seconds that anybody waits for a tracker that is known to be away
-SHARE = 0.05  # of one core, at most, that the thread computes: training needs the cores
+SHARE = 0.02  # of one core, at most, that the thread computes: training needs the cores
 NICE = 5  # priority of the thread; one much lower holds up the driver, which waits for Python's lock
 
 

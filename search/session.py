@@ -1,6 +1,5 @@
 """One process at work on one study: its lock, its data and its runner, and the stages between search and champion."""
 
-import json
 import os
 import socket
 import threading
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from escmodels.exams import Exam
+from escmodels.folds import ROTATING
 
 from . import exam
 from .conductor import Conductor
@@ -18,14 +18,17 @@ from .datasets.clip import SHOWN, Dataset
 from .datasets.waves.beside import halt
 from .engine import Engine, gently, make_runner
 from .errors import Failure, UsageError
+from .files import write_atomically
 from .ledger import TrialRow, sole_driver
 from .mlflow_tracker import MlflowTracker
 from .optuna_store import OptunaThread
 from .pages import EXPERIMENT
 from .paste import command, relative
 from .progress import SearchView
-from .projection import read_doubts
+from .projection import PICTURES, REPORT, read_doubts
+from .promote import USUAL, Gate
 from .registration import Shipped, register
+from .rehearsal import recalled
 from .runner import Runner
 from .sender import ProjectorThread
 from .settings import Settings
@@ -125,8 +128,8 @@ def _mix(study: Study, accept: Callable[[str], bool]) -> None:
     sentence = "; ".join(sentence_of(study, change) for change in changes)
     if not accept(sentence):
         raise Failure(
-            f"{sentence}; restore what it began with, begin a new study with --warm-start {study.folder.name}, or "
-            "resume with --accept-changed, which is recorded"
+            f"{sentence}; restore what it began with, {_anew(study)}, "
+            "or resume with --accept-changed, which is recorded"
         )
     ledger = study.ledger()
     try:
@@ -142,6 +145,12 @@ def _mix(study: Study, accept: Callable[[str], bool]) -> None:
             ledger.write_fact("mixed", [*known, *fresh])
     finally:
         ledger.close()
+
+
+def _anew(study: Study) -> str:
+    """How to begin again with what a study has found, where that may be: a fold that is held out shall stay unknown."""
+    warm = study.spec.protocol == ROTATING
+    return f"begin a new study with --warm-start {study.name}" if warm else "begin a new study"
 
 
 def _left_out(dataset: Dataset) -> list[str]:
@@ -204,6 +213,7 @@ class Session:
                 self.ship()
             except Failure as error:  # what was found shall be shown all the same
                 self._trouble = str(error)
+            self.report()
         return self.outcome()
 
     def interrupted(self) -> None:
@@ -213,7 +223,8 @@ class Session:
         if self.ledger.state[0] == "running":  # a search that has ended stays so, whatever its exam does
             self.ledger.set_state("interrupted")
         self._hurry = True
-        say(f"saved; go on with: {command(self.settings, 'resume', self.study.folder.name)}")
+        whole = self.study.name.partition("/")[0]  # a fold of a nested study is carried on by that
+        say(f"saved; go on with: {command(self.settings, 'resume', whole)}")
 
     def close(self) -> None:
         """Send what waits for MLflow, let go of the ledger."""
@@ -248,7 +259,7 @@ class Session:
         self._introduce()
         view = SearchView(ledger, self.settings, lambda: self._projector.trouble)
         optuna = OptunaThread(
-            study.ledger_path, study.optuna_path, study.space, study.folder.name, study.objectives, say=say
+            study.ledger_path, study.optuna_path, study.space, study.name, study.objectives, say=say
         )
 
         def listen(trial: int) -> None:
@@ -289,7 +300,7 @@ class Session:
             broken = [*ledger.trials("failed"), *ledger.trials("infeasible")]
             last = max(broken, key=lambda row: row.ended or 0.0, default=None)
             raise Failure(
-                f"no trial of study {study.folder.name} is complete"
+                f"no trial of study {study.name} is complete"
                 + (
                     f"; the last one is {last.state}: {last.reason}"
                     if last
@@ -324,45 +335,59 @@ class Session:
     def examine(self) -> None:
         """Hold the exam."""
         spec, study = self.study.spec, self.study
+        self._unseal()
         self._projector.start()
         with self._stage("exam"), progress("exam, fold runs") as tick:
             plan = study.exam_plan(spec.exam_seeds)
-            self.exams = exam.hold(self.ledger, self.runner, study.labels, plan, spec.finalists, tick)
+            self.exams = exam.hold(
+                self.ledger, self.runner, study.labels, plan, spec.finalists, study.folder, tick
+            )
+
+    def _unseal(self) -> None:
+        """Let the runner have the fold that was held out."""
+        if self.study.unseal():
+            self.runner.load(self.study.clips)
 
     def recall_exams(self) -> None:
         """Take the exams from the ledger. Raises `UsageError` where the winner was not examined."""
-        rows = exam.finalists(self.ledger, self.ledger.count_trials())
-        changed_last = max((change["time"] for change in self.ledger.fact("mixed", [])), default=0.0)
-        for row in rows:
-            if (record := self.ledger.fact(f"exam/{row.number}")) and record["time"] > changed_last:
-                self.exams.append(
-                    (exam.trained(self.ledger, row), Exam.from_json(json.dumps(record["exam"])))
-                )
-        if not self.exams or self.exams[0][0].number != rows[0].number:
-            name = self.study.folder.name
-            raise UsageError(
-                f"the winner of study {name}, trial {rows[0].number}, was not examined; "
-                f"run '{command(self.settings, 'exam', name)}' first"
-            )
+        self._unseal()
+        self.exams = recalled(self.ledger, self.study.name, self.settings)
 
-    def ship(self, min_gain: float = 0.005) -> None:
-        """Train the winner on all folds, and register it if it gets through the gate."""
+    def ship(self, gate: Gate = USUAL, how: str = "refit") -> None:
+        """Make a model of the winner, and register it if it gets through the gate. how: see `ship.refit`."""
         row, result = self.exams[0]
         with self._stage("ship"):
-            folder = refit(self.study, self.ledger, self.runner, row, result)
+            folder = refit(self.study, self.ledger, self.runner, row, result, how)
             try:
                 if self._projector.drain(FLUSH):  # the model's run hangs below the study's
                     raise TrackerDown(self._projector.trouble or "it is slow")
                 self.shipped = register(
-                    self.study, self.facts, self.settings, self._connect, row, result, folder, min_gain
+                    self.study, self.facts, self.settings, self._connect, row, result, folder, gate
                 )
             except (TrackerDown, TrackerRefused, Failure) as error:
-                again = command(self.settings, "promote", self.study.folder.name)
+                again = command(self.settings, "promote", self.study.name)
                 raise Failure(
                     f"the model is ready at {relative(folder)} but could not be registered ({error}); "
                     f"run '{again}' when MLflow is there"
                 ) from error
         self.ledger.set_state("done")
+
+    def report(self) -> None:
+        """The page of the study, in its folder and at its run in MLflow."""
+        from .report import page
+
+        folder, again = self.study.folder, command(self.settings, "report", self.study.name)
+        try:
+            with self._stage("report"):
+                made = page.collect(folder, self.settings, progress)
+                page.write(made, folder / REPORT, self.settings)
+                (folder / PICTURES).mkdir(exist_ok=True)
+                for name, content in page.pictures(made).items():
+                    write_atomically(folder / PICTURES / name, content)
+        except (Failure, OSError) as error:
+            say(f"no report was written ({error}); everything else stands; again: {again}")
+            return
+        self.ledger.write_fact(REPORT, {"time": time.time()}, change="report")
 
     def outcome(self) -> Outcome:
         """What this session came to."""

@@ -65,7 +65,10 @@ def curves_of(ledger: Ledger, trial: int, metric: str = "valid_accuracy") -> lis
 
 
 def settled(ledger: Ledger, row: TrialRow, clips: int, epochs: int) -> tuple[dict[str, Value], int]:
-    """Values and number of epochs for the exam of a trial of a study of so many clips and epochs."""
+    """Values and number of epochs for the exam of a trial of a study of so many epochs.
+
+    clips: that validated, over all splits.
+    """
     plateau = row.values.get("schedule") == "plateau"
     rates = curves_of(ledger, row.number, "lr") if plateau else []
     return settled_values(row.trained, rates, epochs), settled_epochs(curves_of(ledger, row.number), clips)

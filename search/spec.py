@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from escmodels.folds import PROTOCOLS
+from escmodels.folds import NESTED, ROTATING, held_out
 
 from .conductor import Limits
 from .objectives import parse
@@ -40,7 +40,7 @@ class Spec:
     objective: str = "accuracy"  # or several, as accuracy,-params
     tries: Sequence[Mapping[str, Any]] = ()  # values that are tried first
     warm_start: str | None = None  # an older study whose trials teach the sampler
-    protocol: str = "rotating"
+    protocol: str = ROTATING  # or "held-out K", or "nested"
     trials: int = 20
     hours: float | None = None
     pruner: str = Policy.pruner
@@ -68,8 +68,12 @@ class Spec:
             raise ValueError(f"folds must be at least 3 (train, validation, test), got {self.folds}")
         if self.epochs is not None and self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {self.epochs}")
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"unknown protocol {self.protocol!r}, known: {sorted(PROTOCOLS)}")
+        held_out(self.protocol)  # refuses one that nobody knows
+        if self.protocol == NESTED and self.warm_start:
+            raise ValueError(
+                f"--nested begins with --warm-start {self.warm_start}, which has seen the folds that are to be held "
+                "out; leave one of them out"
+            )
 
     def limits(self) -> Limits:
         """The limits of the search."""

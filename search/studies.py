@@ -8,14 +8,18 @@ from typing import Any
 
 import yaml
 
+from escmodels.folds import NESTED
 from spaces.load import find, load
 from spaces.space import Space, fix
 
 from .check import check as check_space
 from .datasets.dataset import Dataset, open_dataset
-from .errors import Failure, UsageError
+from .errors import Failure, Refused, UsageError
 from .files import write_atomically
+from .inside import folds_of, inside, is_nested
 from .paste import command
+from .rerun import run_command
+from .sealing import check_protocol
 from .settings import Settings
 from .spec import NAME, NAMED, Spec
 from .study import SPLITS, Study, sampled
@@ -29,9 +33,13 @@ def create(spec: Spec, space_path: str, settings: Settings, name: str | None) ->
     source = _space_file(space_path)
     space = _load_space(source, spec.fixed)
     sampled(space, spec, ())
-    if spec.warm_start:
-        settings.existing_study(spec.warm_start)
+    if spec.warm_start and is_nested(settings.existing_study(spec.warm_start)):
+        raise UsageError(
+            f"--warm-start {spec.warm_start} is a nested study, which is several: name the study of one of its folds, "
+            f"such as {inside(spec.warm_start, folds_of(settings.study(spec.warm_start))[0])}"
+        )
     dataset = _open_dataset(spec)
+    check_protocol(dataset, spec.protocol)
     if name is None:
         stem = f"{space.name}-{dataset.name}" if space.name != dataset.name else space.name
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:50] or "study"
@@ -52,9 +60,36 @@ def create(spec: Spec, space_path: str, settings: Settings, name: str | None) ->
 def reopen(name: str, settings: Settings, **changes: Any) -> Study:
     """Open a study that was begun. `changes` replace what was asked (trials, hours ...).
 
-    Raises `UsageError` where there is none, `Failure` where its folder is damaged.
+    Raises `UsageError` where there is none, `Failure` where its folder is damaged, `Refused` for a nested one.
     """
     folder = settings.existing_study(name)
+    study = _reopened(folder, **changes)
+    if study.spec.protocol == NESTED:
+        first = inside(name, folds_of(folder)[0])
+        raise Refused(
+            f"study {name} is nested: it judges the procedure, each of its folds has a winner of its own ({first} and "
+            f"so on), and no model comes out of it; for a model run: {run_command(study, settings)}"
+        )
+    return study
+
+
+def reopen_nested(name: str, settings: Settings, **changes: Any) -> Study:
+    """Open a nested study that was begun; its data stay closed, and its fingerprints are those it began with."""
+    folder = settings.existing_study(name)
+    study, recorded = _reopened(folder, **changes), _recorded(folder)
+    study.data, study.code = recorded["data_fingerprint"], recorded["code_fingerprint"]
+    return study
+
+
+def create_inside(outer: Study, fold: int) -> Study:
+    """Begin the study that holds a fold out for a nested one, on the same folds."""
+    spec = dataclasses.replace(outer.spec, protocol=f"held-out {fold}")
+    dataset = _open_dataset(spec, outer.folder / SPLITS)
+    folder = outer.folder.parent / inside(outer.folder.name, fold)
+    return Study(folder, spec, outer.space, dataset, outer.folder / "space.yaml")
+
+
+def _reopened(folder: Path, **changes: Any) -> Study:
     recorded = _recorded(folder)
     try:
         known = {item.name for item in dataclasses.fields(Spec)} & recorded.keys()
@@ -100,7 +135,9 @@ def changed(study: Study) -> list[dict[str, str]]:
 def sentence_of(study: Study, change: Mapping[str, str]) -> str:
     """One change in words."""
     what = f"the data at {study.dataset.root}" if change["what"] == "data" else "escsearch or torch"
-    return f"{what} have changed since study {study.folder.name} began ({change['before']} then, {change['now']} now)"
+    return (
+        f"{what} have changed since study {study.name} began ({change['before']} then, {change['now']} now)"
+    )
 
 
 def recorded_engine(study: Study) -> dict[str, Any]:

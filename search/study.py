@@ -1,6 +1,7 @@
 """A study: many trials on one data set under one protocol, in one folder.
 
-runs/STUDY/  study.yaml  space.yaml  splits.json  ledger.sqlite  optuna.sqlite  model/  predict.txt
+runs/STUDY/  study.yaml  space.yaml  splits.json  ledger.sqlite  optuna.sqlite  exam/  model/  report.html  report/
+             predict.txt
 """
 
 import dataclasses
@@ -17,11 +18,9 @@ import numpy as np
 import yaml
 
 from escmodels.clips import ClipSet
-from escmodels.folds import PROTOCOLS, Split, check
+from escmodels.folds import NESTED, Split, check, held_out, inner, outer, rotating
 from spaces.space import Space, options
 
-from .datasets.copies.similar import Pair
-from .datasets.copies.together import sentence
 from .datasets.dataset import Dataset
 from .datasets.ready import Tasks, make_ready
 from .datasets.splits import check_sources, document
@@ -33,8 +32,8 @@ from .fingerprint import code_fingerprint
 from .ledger import Ledger
 from .objectives import COSTS, Objective
 from .objectives import parse as parse_objectives
-from .paste import command, relative
 from .projection import StudyFacts
+from .sealing import check_copies, seal
 from .settings import Settings
 from .spec import LIMITS, Spec
 from .suggest import Proposer
@@ -45,7 +44,6 @@ from .warm import read as warm_start
 
 RATE = "data.sample_rate"
 SPLITS = "splits.json"
-SHOWN = 3  # pairs of clips named in one message
 
 
 class Study:
@@ -56,10 +54,18 @@ class Study:
         self.space_file = space_file
         self.epochs = spec.epochs or space.epochs
         self.code = code_fingerprint()
-        self.clips: dict[int, ClipSet] = {}
+        self.clips: dict[int, ClipSet] = {}  # what may be seen now, by sample rate in Hz
+        self._whole: dict[int, ClipSet] = {}  # all of it
+        self.unsealed = False
         self.data = ""  # fingerprint of the data set, once its clips are open
         self._held: list[int] = []  # stores that nobody may clear meanwhile
         self.similar = 0  # pairs of clips with the same audio in two folds, accepted as they are
+
+    @property
+    def name(self) -> str:
+        """As commands call it: NAME, or NAME/fold-K for a fold of a nested study."""
+        outer = self.folder.parent
+        return f"{outer.name}/{self.folder.name}" if (outer / "study.yaml").exists() else self.folder.name
 
     # data
 
@@ -75,22 +81,43 @@ class Study:
     def open_clips(self, settings: Settings, tasks: Tasks) -> None:
         """Decode what is not decoded yet, open the waveforms, check every split for leaks.
 
-        Folds that are made here keep clips with the same audio together. Raises `Failure` naming undecodable
-        files, `Leakage` for a source, or the same audio under two sources, on both sides of a split.
+        Folds that are made here keep clips with the same audio together. A fold that is held out is looked at for
+        leaks, and not opened: `clips` do not have it until `unseal`. Raises `Failure` naming undecodable files,
+        `UsageError` for a fold that cannot be held out, `Leakage` for a source, or the same audio under two
+        sources, on both sides of a split.
         """
         ready = make_ready(
             self.dataset, self.rates, settings.cache, tasks, say, join=not self.spec.accept_similar
         )
         self._held = [shelf.hold(folder) for folder in ready.folders]
-        self.clips, self.dataset, self.data = ready.clips, ready.dataset, ready.fingerprint
+        self._whole, self.dataset, self.data = ready.clips, ready.dataset, ready.fingerprint
+        self.clips, seen = self._whole, self.dataset
+        if (fold := held_out(self.spec.protocol)) is not None:
+            sealed = seal(self.dataset, fold, self.rates, settings, tasks)
+            self._held += [shelf.hold(folder) for folder in sealed.folders]
+            self.clips, seen = sealed.clips, sealed.dataset
         check_sources(self.dataset.clips, self.dataset.name, self.dataset.shared_sources)
-        clips, allowed = self.labels, allowed_sources(self.dataset, self.labels)
-        for split in self.splits:
+        self._check(self.splits, seen, self.labels)
+        self._check(self.exam_splits, self.dataset, _any(self._whole))
+        self.similar = len(ready.leaks)
+        check_copies(self.dataset, ready.leaks, self.spec, settings)
+
+    def _check(self, splits: Sequence[Split], dataset: Dataset, clips: ClipSet) -> None:
+        allowed = allowed_sources(dataset, clips)
+        for split in splits:
             try:
                 check(split, clips, allowed)
             except ValueError as error:
-                raise Leakage(f"{self.dataset.name}: {error}") from error
-        self._check_audio(ready.leaks, settings)
+                raise Leakage(f"{dataset.name}: {error}") from error
+
+    def unseal(self) -> bool:
+        """Open the fold that was held out, for the exam: from here on `clips` are all clips, and nothing is searched.
+
+        Returns whether there are more clips now.
+        """
+        more = self.clips is not self._whole
+        self.clips, self.unsealed = self._whole, True
+        return more
 
     def release(self) -> None:
         """Let the waveforms be cleared, if anybody wants to."""
@@ -98,29 +125,38 @@ class Study:
             os.close(descriptor)
         self._held = []
 
-    def _check_audio(self, leaks: Sequence[Pair], settings: Settings) -> None:
-        self.similar = len(leaks)
-        if not leaks or self.spec.accept_similar:
-            return
-        clips = self.dataset.clips
-        shown = "; ".join(sentence(pair, clips) for pair in leaks[:SHOWN])
-        more = f"; and {len(leaks) - SHOWN} more pairs" if len(leaks) > SHOWN else ""
-        listen = command(settings, *_audit(self.spec), "--html", "audit.html")
-        raise Leakage(
-            f"{self.dataset.name}: {shown}{more}; listen to them ({listen}), then take one of each pair out,"
-            " or go on as it is with --accept-similar, which is recorded"
-        )
-
     @property
     def labels(self) -> ClipSet:
         """The clips at any rate: for labels, folds and sources."""
-        return next(iter(self.clips.values()))
+        return _any(self.clips)
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The numbers of all folds, also of one that is held out."""
+        return tuple(sorted({clip.fold for clip in self.dataset.clips}))
 
     @cached_property
     def splits(self) -> tuple[Split, ...]:
-        """The splits of the protocol, in the order in which trials run them."""
+        """The splits of the search, in the order in which trials run them; none of a nested study.
+
+        Rows are those of the clips that the search sees: not of all clips where a fold is held out.
+        """
+        protocol, seen = self.spec.protocol, self.labels.folds.tolist()
         try:
-            return PROTOCOLS[self.spec.protocol](self.labels.folds.tolist())
+            if protocol == NESTED:
+                return ()
+            return rotating(seen) if held_out(protocol) is None else inner(seen)
+        except ValueError as error:
+            raise Failure(f"{self.dataset.name}: {error}") from error
+
+    @cached_property
+    def exam_splits(self) -> tuple[Split, ...]:
+        """The splits of the exam: together they test each clip of the exam once. Rows of all clips."""
+        folds, protocol = _any(self._whole).folds.tolist(), self.spec.protocol
+        try:
+            if protocol == NESTED:
+                return tuple(outer(folds, fold) for fold in sorted(set(folds)))
+            return rotating(folds) if (fold := held_out(protocol)) is None else (outer(folds, fold),)
         except ValueError as error:
             raise Failure(f"{self.dataset.name}: {error}") from error
 
@@ -128,6 +164,7 @@ class Study:
 
     def plan(self) -> Plan:
         """What trials share; without test rows."""
+        assert not (self.unsealed and held_out(self.spec.protocol)), "a fold that was held out is open"
         costs = tuple(objective.name for objective in self.objectives if objective.name in COSTS)
         return Plan(tuple(split.for_search() for split in self.splits), self.epochs, self.spec.seed, costs)
 
@@ -144,7 +181,10 @@ class Study:
     def exam_plan(self, seeds: int) -> ExamPlan:
         """What the exam shares."""
         numbers = tuple(range(self.spec.seed, self.spec.seed + seeds))
-        return ExamPlan(self.splits, self.epochs, numbers, self.spec.protocol, self.data, self.code)
+        validated = sum(len(split.valid) for split in self.splits)
+        return ExamPlan(
+            self.exam_splits, self.epochs, numbers, self.spec.protocol, self.data, self.code, validated
+        )
 
     def proposer(self, ledger: Ledger, settings: Settings) -> Proposer:
         """The sampler of this study. What an older study taught it is read once and kept in the ledger.
@@ -195,11 +235,11 @@ class Study:
         changing["accept_similar"] = str(asked.pop("accept_similar", False)).lower()
         return StudyFacts(
             id,
-            self.folder.name,
+            self.name,
             self.dataset.name,
             self.data,
             self.spec.protocol,
-            {split.number: _folds(split) for split in self.splits},
+            {split.number: _folds(split) for split in (*self.splits, *self.exam_splits)},
             tuple(split.number for split in self.splits),
             self.dataset.synthetic,
             asked | {"space": self.space.name, "epochs": self.epochs},
@@ -249,6 +289,7 @@ class Study:
         splits = {
             "protocol": self.spec.protocol,
             "splits": [{"split": split.number, **_folds(split)} for split in self.splits],
+            "exam": [{"split": split.number, **_folds(split)} for split in self.exam_splits],
             **document(self.dataset),
         }
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -262,19 +303,12 @@ class Study:
                 made.rename(self.folder)
             except OSError as error:
                 raise UsageError(
-                    f"study {self.folder.name} was begun by another process meanwhile; run the command again"
+                    f"study {self.name} was begun by another process meanwhile; run the command again"
                 ) from error
 
 
-def _audit(spec: Spec) -> list[str]:
-    """The words of the command that finds the copies of a study's data; but for its label map."""
-    words = ["data", "audit", relative(spec.data)]
-    for name in ("format", "subset", "source_regex", "splits"):
-        if value := getattr(spec, name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    if spec.drop_cross_fold_sources:
-        words.append("--drop-cross-fold-sources")
-    return words
+def _any(clips: Mapping[int, ClipSet]) -> ClipSet:
+    return next(iter(clips.values()))
 
 
 def _folds(split: Split) -> dict[str, Any]:

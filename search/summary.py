@@ -2,22 +2,35 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from escmodels.exams import Exam
 
-from .ledger import ENDED, TrialRow
+from .errors import Failure
+from .ledger import ENDED
 from .optuna_store import open_command
-from .paste import command
+from .paste import command, relative
 from .progress import clock, figure, label
+from .projection import REPORT
 from .run import example_clip
 from .session import Outcome
 from .settings import Settings
 from .study import Study
+from .ties import LEVEL, RunnerUp, runners_up
 
 FRONT = 5  # trials of the front that are shown
 STATES = (*ENDED, "queued", "waiting")
-PROTOCOLS = {"rotating": "rotating (tuned CV: each test fold served as validation in another split)"}
+PROTOCOLS = {
+    "rotating": "rotating (tuned CV: each test fold served as validation in another split)",
+    "held-out": "{} (that fold was in no split of the search)",
+    "nested": "nested (each fold held out of a search of its own: this judges the procedure, not one model)",
+}
+VERDICTS = {
+    "tied": "statistically tied with it",
+    "behind": "behind it",
+    "ahead": "ahead of it on the test folds: the winner is chosen by validation, before one is opened",
+}
 
 
 def result_line(exam: Exam) -> str:
@@ -31,12 +44,16 @@ def result_line(exam: Exam) -> str:
 
 def next_commands(study: Study, settings: Settings, champion: bool) -> list[str]:
     """Commands that can be pasted into the shell that ran this one."""
-    name, commands = study.folder.name, []
+    name, commands = study.name, []
     if champion:
         model = f"models:/{study.model_name}@champion"
         commands.append(command(settings, "predict", model, example_clip(study)))
         commands.append(command(settings, "models", study.model_name))
-    return [*commands, command(settings, "status", name), command(settings, "ui")]
+    return [
+        *commands,
+        *(command(settings, word, name) for word in ("report", "status")),
+        command(settings, "ui"),
+    ]
 
 
 def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
@@ -47,7 +64,7 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
     data = f"{study.dataset.name}{' (synthetic sounds)' if study.dataset.synthetic else ''}"
     lines = [
         f"data      {data}: {len(study.labels)} clips, {len(study.labels.classes)} classes, "
-        f"{len(study.splits)} folds, fingerprint {study.data}",
+        f"{len(study.folds)} folds, fingerprint {study.data}",
         f"search    {len(outcome.trials)} trials ({states}){_took(outcome)}; "
         f"{outcome.epochs_spent} of {outcome.epochs_full} epochs of a full search"
         + (f", {1 - outcome.epochs_spent / outcome.epochs_full:.0%} saved" if outcome.epochs_full else ""),
@@ -67,7 +84,7 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
             " (--accept-similar): figures are too high by what that gives away"
         )
     if outcome.exams:
-        lines += _exam_lines(outcome.exams)
+        lines += _exam_lines(outcome)
     elif best := outcome.best:
         lines.append(
             f"best      {label(best)}: objective {best.objective:.3f} (mean of the validation folds; no exam yet)"
@@ -75,8 +92,10 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
     if outcome.shipped:
         lines.append(_shipped_line(outcome))
     if outcome.backlog:
-        later = command(settings, "sync", study.folder.name)
+        later = command(settings, "sync", study.name)
         lines.append(f"MLflow    {outcome.backlog} changes still wait; send them later with: {later}")
+    if (page := study.folder / REPORT).is_file():
+        lines.append(f"report    {relative(page)}")
     stages = ", ".join(f"{name} {clock(value)}" for name, value in outcome.seconds.items())
     lines.append(f"time      {clock(seconds)} ({stages})")
     if study.optuna_path.is_file():
@@ -85,7 +104,7 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
         lines.append(f"model     not registered: {outcome.trouble}")
     lines += ["", "next"]
     lines += [f"  {line}" for line in next_commands(study, settings, outcome.shipped is not None)]
-    return f"study {study.folder.name}", "\n".join(lines)
+    return f"study {study.name}", "\n".join(lines)
 
 
 def _front_line(outcome: Outcome) -> str:
@@ -106,20 +125,60 @@ def _took(outcome: Outcome) -> str:
     return f" in {clock(seconds)}" if seconds >= 1 else ""
 
 
-def _exam_lines(exams: Sequence[tuple[TrialRow, Exam]]) -> list[str]:
-    winner, exam = exams[0]
+def _exam_lines(outcome: Outcome) -> list[str]:
+    winner, exam = outcome.exams[0]
+    protocol = PROTOCOLS.get(exam.protocol.split()[0], "{}").format(exam.protocol)
     lines = [
         f"winner    {label(winner)}: objective {exam.validation:.3f} (mean of the validation folds)",
         f"exam      {result_line(exam)}",
-        f"protocol  {PROTOCOLS.get(exam.protocol, exam.protocol)}; seeds {list(exam.seeds)}; "
-        f"best of {exam.trials} trials",
+        *_score_lines(exam),
+        f"protocol  {protocol}; seeds {list(exam.seeds)}; best of {exam.trials} trials",
     ]
-    for row, other in exams[1:]:
+    for row, other in outcome.exams[1:]:
         lines.append(
             f"also      {label(row)}: objective {other.validation:.3f}, exam {other.mean:.3f} "
             f"[{other.low:.3f}, {other.high:.3f}]"
         )
+    try:
+        found = _runners_up(outcome)
+    except Failure as error:
+        return [*lines, f"ties      not known: {error}"]
+    return [*lines, _ties_line(found)] if found else lines
+
+
+def _score_lines(exam: Exam) -> list[str]:
+    """What else was measured; nothing for an exam of an older version."""
+    lines = []
+    if exam.seed_means and len(exam.seed_means) > 1:
+        means = " ".join(f"{mean:.3f}" for mean in exam.seed_means)
+        spread = max(exam.seed_means) - min(exam.seed_means)
+        lines.append(f"seeds     accuracy of each {means}: {spread:.3f} between the best and the worst")
+    if exam.log_loss is not None:
+        line = (
+            f"scores    top 3 {exam.top3:.3f}, log loss {exam.log_loss:.3f} nats, "
+            f"calibration error {exam.calibration_error:.3f}; temperature {exam.temperature:.2f}"
+        )
+        if exam.calibrated_log_loss is not None:
+            line += (
+                f", with which they are {exam.calibrated_log_loss:.3f} and {exam.calibrated_error:.3f} "
+                "(each fold at the temperature of the others)"
+            )
+        lines.append(line)
     return lines
+
+
+def _runners_up(outcome: Outcome) -> list[RunnerUp]:
+    return runners_up(outcome.study.folder, [row.number for row, _ in outcome.exams])
+
+
+def _ties_line(found: Sequence[RunnerUp]) -> str:
+    said = []
+    for verdict, words in VERDICTS.items():
+        names = [f"t{other.trial:03d}" for other in found if other.verdict == verdict]
+        if names:
+            listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+            said.append(f"{listed} {'are' if len(names) > 1 else 'is'} {words}")
+    return f"ties      {'; '.join(said)} (McNemar by clip, bootstrap by source, level {LEVEL:g})"
 
 
 def _shipped_line(outcome: Outcome) -> str:
@@ -127,7 +186,8 @@ def _shipped_line(outcome: Outcome) -> str:
     assert shipped is not None
     if shipped.champion:
         return f"model     models:/{shipped.name}@champion is version {shipped.version}: {shipped.reason}"
-    return f"model     not promoted: {shipped.reason}"
+    kept = f" (version {shipped.version}, @challenger)" if shipped.challenger else ""
+    return f"model     not promoted{kept}: {shipped.reason}"
 
 
 def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
@@ -135,7 +195,7 @@ def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
     study = outcome.study
     shipped = outcome.shipped
     return {
-        "study": study.folder.name,
+        "study": study.name,
         "folder": str(study.folder),
         "data": {
             "name": study.dataset.name,
@@ -149,6 +209,7 @@ def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
             {"trial": row.number, "values": row.values, **json.loads(exam.to_json()), "gap": exam.gap}
             for row, exam in outcome.exams
         ],
+        "ties": _ties_json(outcome),
         "model": None
         if shipped is None
         else {
@@ -171,3 +232,15 @@ def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "backlog": outcome.backlog,
         "next": next_commands(study, settings, shipped is not None),
     }
+
+
+def _ties_json(outcome: Outcome) -> dict[str, Any] | None:
+    """The runners-up against the winner; None where there is nothing to compare."""
+    try:
+        found = _runners_up(outcome)
+    except Failure as error:
+        return {"level": LEVEL, "trouble": str(error), "trials": []}
+    if not found:
+        return None
+    trials = [{"trial": o.trial, "verdict": o.verdict, **asdict(o.comparison)} for o in found]
+    return {"level": LEVEL, "trouble": None, "trials": trials}

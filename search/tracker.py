@@ -61,7 +61,7 @@ class Tracker(Protocol):
         """Add points to a run that was opened."""
 
     def attach(self, key: str, name: str, content: bytes) -> None:
-        """Put a file (a picture, a table) on a run."""
+        """Put a file (a picture, a table) on a run; `name` may be in a folder, as `report/exam.svg`."""
 
     def mark(self, key: str, status: str, time: int) -> None:
         """Set the status of a run (one of `STATUSES`); `time` of its end, if so, in milliseconds since 1970."""

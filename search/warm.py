@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from escmodels.folds import held_out
 from escmodels.recipe import flatten, parse
 from spaces.domains import Value
 from spaces.space import Space, taken, walk
@@ -49,7 +50,7 @@ def read(
     only trials that would be the same recipe here.
 
     Raises:
-        UsageError: no such study, or none of its trials can be used.
+        UsageError: no such study, none of its trials can be used, or it may know the fold that is held out.
     """
     ledger = Glance(settings.existing_study(name) / "ledger.sqlite")
     try:
@@ -60,12 +61,35 @@ def read(
         facts = None if kept is None else StudyFacts.from_json(kept)
         asked = {"data": data, "epochs": epochs, "protocol": protocol, "order of splits": list(order)}
         other = _differences(facts, asked)
+        if (fold := held_out(protocol)) is not None:
+            _check_sealed(name, fold, facts, data, protocol, ledger.fact("mixed", []))
         history = [] if other else _history(ledger, rows, recipes, objectives, epochs)
     finally:
         ledger.close()
     if not tries and not history:
         raise UsageError(_useless(name, space, rows, recipes))
     return WarmStart(tuple(tries), tuple(history), _remark(name, space, rows, history, other))
+
+
+def _check_sealed(
+    name: str,
+    fold: int,
+    facts: StudyFacts | None,
+    data: str,
+    protocol: str,
+    mixed: Sequence[Mapping[str, Any]],
+) -> None:
+    """Refuse a study whose choice of recipes may know the fold that is held out here."""
+    if any(change["what"] == "data" for change in mixed):
+        why = "its data have changed on the way"
+    elif facts is None or (facts.protocol, facts.data) != (protocol, data):
+        why = "; ".join(_differences(facts, {"protocol": protocol, "data": data}))
+    else:
+        return
+    raise UsageError(
+        f"study {name} may have seen fold {fold}, which is held out here ({why}): begin with a study of the same "
+        "protocol and data, or leave --warm-start out"
+    )
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,63 @@ def test_judging_works_in_evaluation_mode_and_gives_the_mode_back():
     assert model.net.training
 
 
+def test_many_sounds_are_judged_as_each_alone():
+    model = trained()
+    waves = [float_wave(CLIPS, 0), float_wave(CLIPS, 7)[:900], float_wave(CLIPS, 3)[:9000]]
+    together = model.judge(waves)
+    assert len(together) == 3 and model.judge([]) == []
+    for wave, judged in zip(waves, together, strict=True):
+        (alone,) = model.judge([wave])
+        np.testing.assert_array_equal(judged.start_W, alone.start_W)
+        np.testing.assert_array_equal(judged.end_W, alone.end_W)
+        np.testing.assert_allclose(judged.prob_WK, alone.prob_WK, rtol=1e-4)
+        np.testing.assert_allclose(judged.clip_K, judged.prob_WK.mean(0), rtol=1e-5)
+        assert judged.clip_K.dtype == judged.prob_WK.dtype == np.float32
+
+
+class TestTemperature:
+    def test_one_changes_no_bit(self):
+        model = trained()
+        before, judged = model.probabilities(CLIPS), model.judge([float_wave(CLIPS, 0)])[0]
+        views, prob_WK = model.softmax(CLIPS)
+        np.testing.assert_array_equal(before, views.by_clip(prob_WK))
+        np.testing.assert_array_equal(judged.prob_WK, prob_WK[views.rows == 0])
+        np.testing.assert_array_equal(judged.clip_K, before[0])
+
+    @pytest.mark.parametrize("temperature", [0.5, 2.5])
+    def test_it_comes_last_for_windows_and_for_sounds(self, temperature):
+        model = trained()
+        plain = model.judge([float_wave(CLIPS, 7)])[0]
+        before = model.probabilities(CLIPS)
+        model.temperature = temperature
+        warm = model.judge([float_wave(CLIPS, 7)])[0]
+        for cold, warmed in ((plain.prob_WK, warm.prob_WK), (plain.clip_K[None], warm.clip_K[None])):
+            power = cold.astype(np.float64) ** (1 / temperature)
+            np.testing.assert_allclose(warmed, power / power.sum(1, keepdims=True), rtol=1e-5)
+        after = model.probabilities(CLIPS)
+        np.testing.assert_allclose(warm.clip_K, after[7], rtol=1e-5)
+        np.testing.assert_array_equal(after.argmax(1), before.argmax(1))
+        assert (after.max(1) > before.max(1)).all() == (temperature < 1)
+
+    def test_it_is_packed(self, tmp_path):
+        model = trained()
+        model.temperature = 1.7
+        model.pack(tmp_path)
+        other = Classifier.unpack(tmp_path)
+        assert other.temperature == 1.7
+        np.testing.assert_array_equal(other.probabilities(CLIPS), model.probabilities(CLIPS))
+
+    def test_a_pack_of_the_format_before_it_has_none(self, tmp_path):
+        model = trained()
+        model.pack(tmp_path)
+        config = json.loads((tmp_path / "config.json").read_text())
+        del config["temperature"], config["members"]
+        (tmp_path / "config.json").write_text(json.dumps(config | {"format": 2}))
+        other = Classifier.unpack(tmp_path)
+        assert other.temperature == 1
+        np.testing.assert_array_equal(other.probabilities(CLIPS), model.probabilities(CLIPS))
+
+
 def test_logits_are_those_behind_the_probabilities():
     model = trained()
     clips = noises(6, seed=9)
@@ -123,7 +180,8 @@ def test_a_pack_holds_two_files_and_no_pickle(tmp_path):
     trained().pack(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["format"] == 2 and config["classes"] == ["brown", "white"]
+    assert config["format"] == 3 and config["classes"] == ["brown", "white"]
+    assert (config["temperature"], config["members"]) == (1.0, 1)
     assert config["values"]["feature.n_mels"] == 16 and config["feature_shape"] == [1, 16, 32]
 
 
@@ -176,8 +234,8 @@ def test_what_is_no_pack_is_refused_in_a_sentence(tmp_path):
         Classifier.unpack(tmp_path)
     trained().pack(tmp_path)
     good = (tmp_path / "config.json").read_text()
-    (tmp_path / "config.json").write_text(good.replace('"format": 2', '"format": 1'))
-    with pytest.raises(ValueError, match="format 1, this version reads format 2"):
+    (tmp_path / "config.json").write_text(good.replace('"format": 3', '"format": 1'))
+    with pytest.raises(ValueError, match="format 1, this version reads formats 2 and 3"):
         Classifier.unpack(tmp_path)
     (tmp_path / "config.json").write_text(good[:50])
     with pytest.raises(ValueError, match="holds no packed classifier"):

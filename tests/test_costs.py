@@ -7,7 +7,7 @@ import torch
 from toys import CRNN, MEL, RAW, noises, recipe
 
 from escmodels import costs as module
-from escmodels.classifier import Classifier
+from escmodels.classifier import Classifier, Views
 from escmodels.costs import costs
 from escmodels.fit import fit
 from search.objectives import COSTS
@@ -36,6 +36,31 @@ def test_a_longer_way_takes_longer():
     quick = costs(recipe(MEL), CLIPS, "cpu", COSTS)
     slow = costs(recipe(MEL, model__width=64, model__blocks=4), CLIPS, "cpu", COSTS)
     assert 0 < quick["latency"] < slow["latency"] and quick["params"] < slow["params"]
+
+
+def test_work_is_what_can_be_counted_by_hand():
+    """Windows x frames x (input + hidden) x gates for the recurrent layer, kernels for the others."""
+    plain, more = recipe(CRNN), recipe(CRNN | {"model.hidden": 2 * CRNN.get("model.hidden", 64)})
+    model = Classifier.fresh(plain, CLIPS.classes)
+    products = []
+
+    def note(module, given, out):
+        if isinstance(module, torch.nn.Conv2d):
+            products.append(out[0].numel() * module.weight[0].numel())
+        elif isinstance(module, torch.nn.Linear):
+            products.append(out[0].numel() * module.in_features)
+        elif isinstance(module, torch.nn.LSTM | torch.nn.GRU):
+            weights = [w.numel() for name, w in module.named_parameters() if name.startswith("weight")]
+            products.append(given[0].shape[1] * sum(weights))
+
+    for layer in model.net.modules():
+        layer.register_forward_hook(note)
+    with torch.inference_mode():
+        model.net.eval()(torch.zeros(1, *model.feature.shape(plain.data.crop_samples)))
+    work = costs(plain, CLIPS, "cpu", ["macs"])["macs"]
+    windows = len(Views(CLIPS, plain, model.feature, model.device).rows) / len(CLIPS)
+    assert work == pytest.approx(sum(products) * windows, rel=0.02)
+    assert costs(more, CLIPS, "cpu", ["macs"])["macs"] > work
 
 
 def test_latency_is_in_milliseconds_of_one_clip(monkeypatch):
@@ -72,10 +97,12 @@ def test_every_cost_of_the_objectives_is_measured():
 
 
 def test_what_cannot_be_measured_is_refused():
-    with pytest.raises(ValueError, match="unknown cost 'energy', known: params, latency"):
+    with pytest.raises(ValueError, match="unknown cost 'energy', known: params, macs, latency"):
         costs(recipe(MEL), CLIPS, "cpu", ["params", "energy"])
     with pytest.raises(ValueError, match="at least one clip, got none"):
         costs(recipe(MEL), CLIPS.subset([]), "cpu", ["latency"])
+    with pytest.raises(ValueError, match="at least one clip, got none"):
+        costs(recipe(MEL), CLIPS.subset([]), "cpu", ["macs"])
     with pytest.raises(ValueError, match="clips at 8000 Hz, the recipe wants 22050 Hz"):
         costs(recipe({}), CLIPS, "cpu", ["latency"])
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from escmodels.clips import ClipSet
+from escmodels.exams import examine
 from escmodels.folds import rotating
 from search.errors import Failure
 from search.exam import ExamPlan, finalists, hold
 from search.job import JobFailure, JobResult
 from search.ledger import Ledger
+from search.predictions import place, read
 
 FOLDS, CLIPS = 4, 24
 
@@ -65,7 +67,7 @@ class Oracle:
 
 
 def plan(clips, seeds=(0,)):
-    return ExamPlan(rotating(clips.folds.tolist()), 2, seeds, "rotating", "data", "code")
+    return ExamPlan(rotating(clips.folds.tolist()), 2, seeds, "rotating", "data", "code", len(clips))
 
 
 def test_finalists_are_the_best_complete_trials_and_the_earlier_among_equals(ledger):
@@ -79,7 +81,7 @@ def test_without_a_complete_trial_there_is_no_exam(tmp_path):
 
 def test_every_test_fold_is_scored_once_and_never_trained_on(ledger, clips):
     runner = Oracle(clips)
-    ((row, exam),) = hold(ledger, runner, clips, plan(clips), 1)
+    ((row, exam),) = hold(ledger, runner, clips, plan(clips), 1, ledger.path.parent)
     assert row.number == 1
     assert sorted(np.concatenate([job.test for job in runner.jobs]).tolist()) == list(range(CLIPS))
     for job in runner.jobs:
@@ -106,7 +108,7 @@ class Picky(Oracle):
 
 
 def test_a_runner_up_that_cannot_be_trained_is_left_out_by_name(ledger, clips, capsys):
-    examined = hold(ledger, Picky(clips, {2}), clips, plan(clips), 3)
+    examined = hold(ledger, Picky(clips, {2}), clips, plan(clips), 3, ledger.path.parent)
     assert [row.number for row, _ in examined] == [1, 3]
     assert (
         "trial 2 could not be trained again and is left out of the exam: no room" in capsys.readouterr().err
@@ -115,33 +117,56 @@ def test_a_runner_up_that_cannot_be_trained_is_left_out_by_name(ledger, clips, c
 
 def test_a_winner_that_cannot_be_trained_is_a_failure_and_what_was_done_stands(ledger, clips):
     with pytest.raises(Failure, match="the winner, trial 1, could not be trained again: no room"):
-        hold(ledger, Picky(clips, {1}), clips, plan(clips), 2)
+        hold(ledger, Picky(clips, {1}), clips, plan(clips), 2, ledger.path.parent)
     assert len(ledger.folds(2, "exam")) == FOLDS
 
 
 def test_the_winner_is_known_before_a_test_fold_is_opened(ledger, clips):
-    (first, _), (second, _) = hold(ledger, Oracle(clips), clips, plan(clips), 2)
+    (first, _), (second, _) = hold(ledger, Oracle(clips), clips, plan(clips), 2, ledger.path.parent)
     assert (first.number, second.number) == (1, 2)  # by objective, whatever their exams say
 
 
 def test_an_exam_cut_short_goes_on_and_scores_no_test_fold_twice(ledger, clips):
     with pytest.raises(KeyboardInterrupt):
-        hold(ledger, Oracle(clips, stop_after=3), clips, plan(clips), 1)
+        hold(ledger, Oracle(clips, stop_after=3), clips, plan(clips), 1, ledger.path.parent)
     rest = Oracle(clips)
-    hold(ledger, rest, clips, plan(clips), 1)
+    hold(ledger, rest, clips, plan(clips), 1, ledger.path.parent)
     assert len(rest.jobs) == FOLDS - 3
     assert len(ledger.folds(1, "exam")) == FOLDS
 
 
 def test_seeds_are_trained_each_and_recorded(ledger, clips):
     runner = Oracle(clips)
-    ((_, exam),) = hold(ledger, runner, clips, plan(clips, seeds=(0, 1)), 1)
+    ((_, exam),) = hold(ledger, runner, clips, plan(clips, seeds=(0, 1)), 1, ledger.path.parent)
     assert exam.seeds == (0, 1)
     assert len(runner.jobs) == 2 * FOLDS
 
 
+def test_the_predictions_of_every_finalist_are_kept_as_a_table(ledger, clips):
+    folder = ledger.path.parent
+    hold(ledger, Oracle(clips), clips, plan(clips, seeds=(4, 5)), 2, folder)
+    assert sorted(file.name for file in (folder / "exam").iterdir()) == ["t001.csv", "t002.csv"]
+    found = read(place(folder, 1))
+    assert found.names == clips.names and found.seeds == (4, 5) and found.classes == clips.classes
+    for name in ("folds", "labels", "sources"):
+        assert np.array_equal(getattr(found, name), getattr(clips, name))
+    exam = examine(found, protocol="rotating", data="data", validation=0.9, trials=5)
+    assert json.loads(exam.to_json()) == ledger.fact("exam/1")["exam"]
+
+
+def test_an_exam_of_an_older_version_is_given_its_table_and_sent_again(ledger, clips):
+    folder = ledger.path.parent
+    changes = []
+    for _ in range(3):
+        hold(ledger, Oracle(clips), clips, plan(clips), 1, folder)
+        changes.append(sum(change.kind == "exam" for change in ledger.changes("reader", 1000)))
+        if len(changes) == 1:
+            place(folder, 1).unlink()
+    assert changes == [1, 2, 2]
+
+
 def test_the_record_holds_confusion_and_figures(ledger, clips):
-    hold(ledger, Oracle(clips), clips, plan(clips), 1)
+    hold(ledger, Oracle(clips), clips, plan(clips), 1, ledger.path.parent)
     record = ledger.fact("exam/1")
     assert np.sum(record["confusion"]) == CLIPS
     assert np.trace(record["confusion"]) == CLIPS - FOLDS
@@ -150,7 +175,15 @@ def test_the_record_holds_confusion_and_figures(ledger, clips):
 
 def test_progress_counts_fold_runs(ledger, clips):
     seen = []
-    hold(ledger, Oracle(clips), clips, plan(clips), 1, lambda done, total: seen.append((done, total)))
+    hold(
+        ledger,
+        Oracle(clips),
+        clips,
+        plan(clips),
+        1,
+        ledger.path.parent,
+        lambda done, total: seen.append((done, total)),
+    )
     assert seen == [(done, FOLDS) for done in range(FOLDS + 1)]
 
 
@@ -163,7 +196,7 @@ def test_a_winner_on_a_plateau_is_examined_and_recorded_with_the_steps_it_took(l
     ledger.finish_fold("k5", score=0.95, loss=1.0, epochs=2, seconds=1.0, predictions=b"")
     ledger.close_trial(5, "complete", 0.95)
     runner = Oracle(clips)
-    ((row, _),) = hold(ledger, runner, clips, plan(clips), 1)
+    ((row, _),) = hold(ledger, runner, clips, plan(clips), 1, ledger.path.parent)
     steps = {"schedule": "step", "schedule.at": "0.5", "schedule.gamma": 0.5, "schedule.warmup": 0.0}
     assert row.number == 5 and row.values == steps == ledger.fact("exam/5")["values"] == ledger.fact(
         "settled/5"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from escmodels.clips import ClipSet
-from escmodels.folds import PROTOCOLS, LeakageError, SearchSplit, check, rotating
+from escmodels.folds import LeakageError, SearchSplit, check, held_out, inner, outer, rotating
 
 FOLDS = [1, 2, 3, 4, 5] * 4
 
@@ -40,7 +40,7 @@ def test_the_parts_of_a_split_are_all_clips_without_overlap(K):
 
 
 def test_what_a_search_gets_holds_no_test_row():
-    for split in PROTOCOLS["rotating"](FOLDS):
+    for split in rotating(FOLDS):
         search = split.for_search()
         assert search == SearchSplit(split.number, split.train, split.valid)
         held = {
@@ -106,3 +106,51 @@ def test_a_row_twice_is_leakage_even_if_the_folds_agree():
 def test_rows_beyond_the_data_are_refused():
     with pytest.raises(ValueError, match="the data have 10 clips"):
         check(rotating(FOLDS)[0], clips(FOLDS[:10]))
+
+
+@pytest.mark.parametrize("K", [3, 5, 10])
+def test_a_fold_that_is_held_out_is_tested_alone_and_the_others_validate_once(K):
+    folds = np.random.default_rng(1).permutation(np.arange(7 * K) % K + 1)
+    seen = np.flatnonzero(folds != 2)  # rows of a search are rows of what it may see
+    splits = inner(folds[seen])
+    assert [split.number for split in splits] == [k for k in range(1, K + 1) if k != 2]
+    for split in splits:
+        assert (split.valid_fold, split.test_fold, split.test) == (split.number, None, ())
+        assert sorted(split.train + split.valid) == list(range(len(seen)))
+        assert set(folds[seen][list(split.valid)]) == {split.valid_fold}
+        assert not {2, split.valid_fold} & set(split.train_folds)
+        assert len(split.train_folds) == K - 2
+    exam = outer(folds, 2)
+    assert (exam.number, exam.test_fold, exam.valid_fold, exam.valid) == (2, 2, None, ())
+    assert sorted(exam.train + exam.test) == list(range(7 * K))
+    assert set(folds[list(exam.test)]) == {2}
+
+
+def test_the_splits_of_all_protocols_obey_the_laws():
+    for split in (*inner([1, 2, 4] * 4), outer([1, 2, 4] * 4, 4)):
+        check(split, clips([1, 2, 4] * 4))
+    sources = list(range(12))
+    sources[2] = sources[0]  # folds 4 and 1
+    with pytest.raises(LeakageError, match="split 4: source 0 is in train .*clip0.* and in test .*clip2"):
+        check(outer([1, 2, 4] * 4, 4), clips([1, 2, 4] * 4, sources))
+
+
+def test_folds_that_cannot_be_held_out_are_refused():
+    with pytest.raises(ValueError, match=r"no fold 6 to hold out, the data have \[1, 2, 3, 4, 5\]"):
+        outer(FOLDS, 6)
+    with pytest.raises(ValueError, match="at least 3 folds"):
+        outer([1, 2], 1)
+    with pytest.raises(ValueError, match="at least 2 folds"):
+        inner([1, 1])
+
+
+def test_a_protocol_says_which_fold_it_holds_out():
+    assert [held_out(name) for name in ("rotating", "nested", "held-out 1", "held-out 12")] == [
+        None,
+        None,
+        1,
+        12,
+    ]
+    for bad in ("held-out", "held-out 0", "held-out -1", "held-out x", "random", ""):
+        with pytest.raises(ValueError, match="unknown protocol"):
+            held_out(bad)

@@ -5,6 +5,7 @@ import csv
 import importlib
 import io
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 from tiny_model import CARD, CLASSES, RATE, bundled, sound, tones
 
 from escmodels.classifier import Classifier
@@ -120,6 +122,67 @@ def test_windows_cover_a_long_recording_and_average_to_the_clip(model: Model, tm
     assert (windows.end - windows.start).round(6).eq(1.0).all() and len(windows) > 3
     mean_K = np.stack(windows.probabilities).mean(axis=0)
     assert np.abs(mean_K - clip.probabilities[0]).max() < 1e-6
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """More than a share of each of many threads; of several lengths, rates and formats, one of them broken."""
+    folder, lengths = tmp_path_factory.mktemp("many"), (0.3, 1.0, 2.6)
+    paths = []
+    for number in range(61):
+        name = f"{number}.{('wav', 'flac', 'ogg')[number % 3]}"
+        rate = (RATE, 11025)[number % 2]
+        paths.append(written(folder, name, CLASSES[number % 2], lengths[number % 3], rate))
+    paths[40].write_bytes(b"no sound")
+    return paths
+
+
+class TestMany:
+    """Files are decoded side by side and share batches; nothing of that may be seen."""
+
+    @pytest.mark.parametrize("windows", [False, True])
+    def test_each_is_what_it_is_alone_and_in_order(
+        self, model: Model, paths: list[Path], windows: bool
+    ) -> None:
+        together = list(model.each(paths, windows=windows, top_k=2))
+        assert [name for name, _ in together] == [str(path) for path in paths]
+        for path, (_, rows) in zip(paths, together, strict=True):
+            (_, alone), *_ = model.each([path], windows=windows, top_k=2)
+            if path == paths[40]:
+                assert rows == alone and "40.flac" in str(rows)
+                continue
+            assert [row[:4] for row in rows] == [row[:4] for row in alone]
+            assert np.allclose([row[5] for row in rows], [row[5] for row in alone], rtol=0, atol=1e-6)
+
+    def test_the_first_that_cannot_be_read_is_named(self, model: Model, paths: list[Path]) -> None:
+        with pytest.raises(UsageError, match="40.flac"):
+            model.predict(paths)
+        assert len(model.predict(paths[:40])) == 40
+
+    def test_torch_has_its_threads_again(self, model: Model, paths: list[Path]) -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            found = model.each(paths)
+            next(found)
+            assert torch.get_num_threads() == 1
+            found.close()
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
+
+    def test_bytes_and_samples_are_sounds_too(self, model: Model, tmp_path: Path) -> None:
+        wave_T = sound("tone", 1.0, RATE)
+        soundfile.write(tmp_path / "a.wav", wave_T, RATE, subtype="FLOAT")
+        path = tmp_path / "a.wav"
+        table = model.predict([path, path.read_bytes(), (wave_T, RATE), (wave_T.tolist(), RATE)])
+        assert list(table.file) == [str(path), "audio[1]", "samples[2]", "samples[3]"]
+        assert np.ptp(np.stack(table.probabilities), axis=0).max() <= 1e-6
+        with pytest.raises(UsageError, match=r"samples\[0\]"):
+            model.predict((wave_T * 32768, RATE))
+
+    def test_nothing_is_nothing(self, model: Model) -> None:
+        assert model.predict([]).empty and list(model.predict([]).columns)
 
 
 def test_top_k_ranks_the_labels(model: Model, tmp_path: Path) -> None:
@@ -234,6 +297,25 @@ def test_collect_finds_sounds_in_folders_once_and_in_order(tmp_path: Path) -> No
         collect([str(tmp_path / "void")])
 
 
+def test_collect_understands_patterns_that_the_shell_has_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "rain" / "deep").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    for name in ("rain/a.wav", "rain/b.ogg", "rain/deep/c.wav", "rain/[x].wav", "notes.txt"):
+        (tmp_path / name).touch()
+
+    def found(*patterns: str) -> list[str]:
+        paths = collect([f"{tmp_path}/{pattern}" for pattern in patterns])
+        return [path.relative_to(tmp_path).as_posix() for path in paths]
+
+    assert found("rain/*.wav") == ["rain/[x].wav", "rain/a.wav"]
+    assert found("**/*.wav") == ["rain/[x].wav", "rain/a.wav", "rain/deep/c.wav"]
+    assert found("rain/[x].wav") == ["rain/[x].wav"]  # a file of that name is meant
+    assert sorted(found("*")) == sorted([*found("rain"), "notes.txt"])  # folders give the sounds in them
+    for pattern in ("*.mp3", "empt?"):
+        with pytest.raises(UsageError, match="no sound file matches"):
+            found(pattern)
+
+
 class TestCommand:
     def run(self, settings: Settings, *words: str) -> int:
         common = argparse.ArgumentParser(add_help=False)
@@ -289,3 +371,67 @@ class TestCommand:
     def test_a_missing_file_is_found_out_before_the_model_is_loaded(self, settings: Settings) -> None:
         with pytest.raises(UsageError, match="nothing.wav"):
             self.run(settings, "no-such-model", "nothing.wav")
+
+    def test_a_sound_may_come_on_standard_input(
+        self,
+        settings: Settings,
+        folder: Path,
+        sounds: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.give(monkeypatch, (sounds / "hum.wav").read_bytes())
+        assert self.run(settings, str(folder), "-", str(sounds / "rain.ogg"), "--csv") == 0
+        rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        assert {row["file"]: row["label"] for row in rows} == {
+            str(sounds / "rain.ogg"): "noise",
+            "standard input": "tone",
+        }
+        self.give(monkeypatch, b"")
+        with pytest.raises(Failure, match="no file could be read"):
+            self.run(settings, str(folder), "-")
+        assert "standard input: " in capsys.readouterr().err
+
+    @pytest.mark.parametrize("piped", [True, False])
+    def test_files_may_come_from_a_list(
+        self,
+        settings: Settings,
+        folder: Path,
+        sounds: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        piped: bool,
+    ) -> None:
+        lines = f"{sounds / 'rain.ogg'}\n\n{sounds / 'gone.wav'}\n{sounds / 'rain.ogg'}\n"
+        (sounds / "list.txt").write_text(lines)
+        self.give(monkeypatch, lines.encode())
+        source = "-" if piped else str(sounds / "list.txt")
+        assert self.run(settings, str(folder), "--files-from", source, "--json") == 5
+        document = json.loads(capsys.readouterr().out)
+        assert [row["file"] for row in document["predictions"]] == [str(sounds / "rain.ogg")]
+        assert [row["file"] for row in document["failed"]] == [str(sounds / "gone.wav")]
+
+    def test_says_how_fast_it_was(
+        self, settings: Settings, folder: Path, sounds: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.run(settings, str(folder), str(sounds), "--windows") == 0
+        assert re.search(r"^2 files, 2\.0 s of sound in .* files/s", capsys.readouterr().err, re.MULTILINE)
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            ([], "no sound was named"),
+            (["-", "--files-from", "-"], "standard input cannot be both"),
+            (["--files-from", "no-list.txt"], "no-list.txt cannot be read"),
+            (["--files-from", "/dev/null"], "/dev/null names no file"),
+            (["a.wav", "--csv", "--json"], "--csv and --json"),
+        ],
+    )
+    def test_what_does_not_fit_together_is_said(
+        self, settings: Settings, words: list[str], said: str
+    ) -> None:
+        with pytest.raises(UsageError, match=said):
+            self.run(settings, "no-such-model", *words)
+
+    def give(self, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))

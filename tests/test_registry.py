@@ -1,6 +1,5 @@
 """The registry on a real SQLite store: log, register, promote, load by name, all without pickle."""
 
-import argparse
 import json
 import os
 import subprocess
@@ -17,8 +16,7 @@ import soundfile
 from test_promote import EXAM
 from tiny_model import CARD, CLASSES, RATE, bundled, sound
 
-from search import load_model, registry
-from search.commands import model as commands
+from search import load_model, model_log, registry, reigns
 from search.errors import Failure, UsageError
 from search.settings import Settings, resolve
 
@@ -42,12 +40,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with registry.connected(settings, create=True) as client:
         experiment = client.create_experiment("esc", artifact_location=settings.artifacts.as_uri())
         run_id = client.create_run(experiment).info.run_id
-    uri = registry.log_model(settings, run_id, bundle)
+    uri = model_log.log_model(settings, run_id, bundle)
     for number, mean in ((1, 0.81), (2, 0.82)):
         exam = replace(EXAM, mean=mean)
         tags = {registry.EXAM_TAG: exam.to_json(), registry.REASON_TAG: f"reason {number}"}
         version = registry.register(settings, uri, "tiny", tags)
-        registry.promote(settings, "tiny", version)
+        reigns.promote(settings, "tiny", version, f"reason {number}")
     registry.register(settings, run_id, "nobody", {})
     yield Store(settings, bundle, run_id, uri)
 
@@ -63,7 +61,7 @@ def test_the_champion_moves_and_the_old_one_is_kept(store: Store) -> None:
     newest, oldest = registry.history(store.settings, "tiny")
     assert (newest.version, newest.aliases) == (2, ("champion",))
     assert (oldest.version, oldest.aliases) == (1, ("previous",))
-    registry.promote(store.settings, "tiny", 2)  # again: nothing moves
+    reigns.promote(store.settings, "tiny", 2, "again")  # nothing moves
     assert registry.find(store.settings, "tiny", "previous").version == 1
 
 
@@ -195,29 +193,37 @@ def test_a_server_that_is_away_is_a_failure_at_once(tmp_path: Path) -> None:
         load_model("tiny", away)
 
 
-class TestModelsCommand:
-    def run(self, settings: Settings, *words: str) -> int:
-        common = argparse.ArgumentParser(add_help=False)
-        common.add_argument("--json", action="store_true")
-        parser = argparse.ArgumentParser()
-        commands.add(parser.add_subparsers(), common)
-        args = parser.parse_args(["models", *words])
-        return args.act(args, settings)
+def test_the_history_is_told_by_the_store(store: Store) -> None:
+    first, second = reigns.log(store.settings, "tiny")
+    assert (first.version, first.reason, second.version, second.reason) == (1, "reason 1", 2, "reason 2")
+    with pytest.raises(UsageError, match="no model is named 'tyni'"):
+        reigns.log(store.settings, "tyni")
+    with pytest.raises(UsageError, match="had no champion yet"):
+        reigns.rollback(store.settings, "nobody")
 
-    def test_lists_names_with_their_champions(self, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-        assert self.run(store.settings) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert [line for line in lines if "tiny" in line and "82.0 %" in line and "@champion" in line]
-        assert [line for line in lines if "nobody" in line and "none" in line]
 
-    def test_lists_the_versions_of_a_name_with_why(
-        self, store: Store, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert self.run(store.settings, "tiny") == 0
-        text = capsys.readouterr().out
-        assert "reason 1" in text and "81.0 %" in text and "@previous" in text
+def test_a_model_that_the_run_has_already_is_not_logged_twice(store: Store) -> None:
+    assert model_log.log_model(store.settings, store.run_id, store.bundle) == store.model_uri
 
-    def test_json(self, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-        assert self.run(store.settings, "--json") == 0
-        document = json.loads(capsys.readouterr().out)
-        assert document["nobody"] is None and document["tiny"]["exam"]["mean"] == 0.82
+
+def test_what_a_killed_process_left_of_a_model_is_cleared(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    with registry.connected(store.settings) as client:
+        experiment = client.get_run(store.run_id).info.experiment_id
+        run_id = client.create_run(experiment).info.run_id
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifacts", die)
+        with pytest.raises(KeyboardInterrupt):
+            model_log.log_model(store.settings, run_id, store.bundle)
+    uri = model_log.log_model(store.settings, run_id, store.bundle)
+    with registry.connected(store.settings) as client:
+        left = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+        assert [f"models:/{logged.model_id}" for logged in left] == [uri]
+    assert load_model(uri, store.settings).classes == CLASSES

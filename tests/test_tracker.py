@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import pytest
 from unruly_server import UnrulyProxy, mlflow_server
 
-from escmodels.folds import PROTOCOLS
+from escmodels.folds import rotating
 from search.errors import Failure, UsageError
 from search.ledger import Ledger
 from search.mlflow_tracker import MlflowTracker, check_reachable, check_tracking
 from search.pages import EXPERIMENT
+from search.predictions import place
 from search.projection import Projector, StudyFacts, write_doubts
 from search.sender import ProjectorThread
 from search.settings import resolve
@@ -515,6 +516,9 @@ def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
         "stop_after": 2,
         "time": 1.0,
     }
+    table = place(ledger.path.parent, 0)
+    table.parent.mkdir()
+    table.write_bytes(b"clip,fold\n")
     ledger.write_fact("exam/0", record, change="exam")
     project(ledger, tracker)
     run = tracker.runs["s@f00d/exam/t000"]
@@ -523,9 +527,21 @@ def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
     assert values["optimism_gap"] == pytest.approx(0.05)
     assert run.name == "exam t000 mel_cnn 0.700 [0.600, 0.800]"
     assert run.files["confusion.png"].startswith(b"\x89PNG")
+    assert run.files["predictions.csv"] == b"clip,fold\n"
     fold = tracker.runs["s@f00d/exam/t000/s2/r0/x2"]
     assert (fold.parent, fold.tags["phase"], fold.tags["fold.test"]) == ("s@f00d/exam/t000", "exam", "2")
     assert {point.value for point in fold.points if point.metric == "test_accuracy"} == {0.7}
+
+
+def test_an_exam_of_an_older_version_has_no_table_to_attach(ledger):
+    tracker = MemoryTracker()
+    work(ledger)
+    examine(ledger, "x", 0.7)
+    exam = {"mean": 0.7, "low": 0.6, "high": 0.8, "macro_f1": 0.69, "validation": 0.75}
+    record = {"exam": exam, "confusion": [[1]], "classes": ["a"], "stop_after": 2, "time": 1.0}
+    ledger.write_fact("exam/0", record, change="exam")
+    project(ledger, tracker)
+    assert list(tracker.runs["s@f00d/exam/t000"].files) == ["confusion.png"]
 
 
 def test_what_is_refused_for_good_does_not_hold_up_the_rest(ledger):
@@ -586,7 +602,8 @@ def facts_of(code="c1", fingerprint="d1", **asked):
     spec = Spec(**{"data": "/a/toy", "tries": [{"optim.lr": 0.1}], "classes": ("a", "b")} | asked)
     dataset = SimpleNamespace(name="toy", synthetic=True)
     study = Study(Path("home/s"), spec, SimpleNamespace(name="space", epochs=4), dataset, Path("space.yaml"))
-    study.code, study.data, study.splits = code, fingerprint, PROTOCOLS["rotating"]([1, 2, 3])
+    study.code, study.data = code, fingerprint
+    study.splits = study.exam_splits = rotating([1, 2, 3])
     return study.facts("f00d")
 
 

@@ -127,7 +127,6 @@ def test_the_sampler_takes_all_of_it(older, settings):
     [
         ({"data": "d2"}, "data d1 there, d2 here"),
         ({"epochs": 9}, "epochs 4 there, 9 here"),
-        ({"protocol": "held_out"}, "protocol rotating there, held_out here"),
         ({"order": [2, 1]}, "order of splits [1, 2] there, [2, 1] here"),
     ],
 )
@@ -136,6 +135,35 @@ def test_results_count_only_under_equal_conditions(older, settings, change, sent
     found = start(settings, **change)
     assert len(found.tries) == 3 and found.history == ()
     assert sentence in found.remark
+
+
+def test_a_study_of_another_protocol_teaches_no_results(older, settings):
+    older(protocol="held-out 2")
+    found = start(settings)
+    assert len(found.tries) == 3 and found.history == ()
+    assert "protocol held-out 2 there, rotating here" in found.remark
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        ({}, "protocol rotating there, held-out 2 here"),
+        ({"protocol": "held-out 1"}, "protocol held-out 1 there, held-out 2 here"),
+        ({"protocol": "held-out 2", "data": "d0"}, "data d0 there, d1 here"),
+    ],
+)
+def test_where_a_fold_is_held_out_nothing_that_may_have_seen_it_teaches(older, settings, there, why):
+    older(**there)
+    with pytest.raises(UsageError, match=f"may have seen fold 2, which is held out here .{why}.: begin with"):
+        start(settings, protocol="held-out 2")
+
+
+def test_a_study_that_held_the_same_fold_out_teaches_all_unless_its_data_changed(older, settings):
+    ledger = older(protocol="held-out 2")
+    assert len(start(settings, protocol="held-out 2").history) == 7
+    ledger.write_fact("mixed", [{"what": "data", "before": "d0", "now": "d1", "time": 1.0}])
+    with pytest.raises(UsageError, match="its data have changed on the way"):
+        start(settings, protocol="held-out 2")
 
 
 def test_a_knob_fixed_to_another_value_leaves_something_to_try_and_nothing_to_know(older, settings):

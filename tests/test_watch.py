@@ -111,12 +111,25 @@ def test_a_study_at_rest_says_how_it_ended(run, study, state, says):
     assert ("resume s" in stdout) == (state == "interrupted")
 
 
+def test_an_exam_from_before_a_change_says_so(run, study):
+    mixed_study(study)
+    study.ledger.write_fact("mixed", [{"what": "data", "before": "a", "now": "b", "time": 5.0}])
+    exam = {"mean": 0.7, "low": 0.6, "high": 0.8, "protocol": "rotating"}
+    for trial, moment in ((0, 6.0), (1, 4.0)):
+        study.ledger.write_fact(f"exam/{trial}", {"exam": exam, "time": moment})
+    _, stdout, _ = run("status", "s")
+    said = [line for line in stdout.splitlines() if line.startswith("exam t")]
+    assert said[0].endswith("[0.600, 0.800], rotating")
+    assert said[1].endswith("rotating; on other data or code than now: not to be compared")
+
+
 def test_the_document_holds_what_the_table_shows(run, study):
     mixed_study(study)
     study.ledger.write_fact("warm", {"study": "older", "tries": [{}], "history": [1, 2]})
-    study.ledger.write_fact("mixed", [{"what": "code", "before": "a", "now": "b", "time": 0.0}])
+    study.ledger.write_fact("mixed", [{"what": "code", "before": "a", "now": "b", "time": 5.0}])
     exam = {"mean": 0.7, "low": 0.6, "high": 0.8, "protocol": "rotating"}
-    study.ledger.write_fact("exam/0", {"exam": exam})
+    for trial, moment in ((0, 6.0), (1, 4.0)):
+        study.ledger.write_fact(f"exam/{trial}", {"exam": exam, "time": moment})
     with sole_driver(study.folder):
         _, stdout, _ = run("status", "s", "--json")
     found, now = json.loads(stdout), study.read()
@@ -130,7 +143,10 @@ def test_the_document_holds_what_the_table_shows(run, study):
     assert (found["objectives"], found["front"]) == (["accuracy"], [])
     assert found["warm"] == {"study": "older", "tries": 1, "history": 2}
     assert found["mixed"][0]["what"] == "code"
-    assert found["exams"] == [{"trial": 0, **exam}]
+    assert found["exams"] == [
+        {"trial": 0, "current": True, **exam},
+        {"trial": 1, "current": False, **exam},
+    ]
     assert (found["state"], found["driven"], found["asked"]["pid"]) == ("running", True, 1234)
     assert found["backlog"] == study.ledger.backlog("nobody")
     assert [trial["now"] for trial in found["trials"]] == [None] * 4 + [[1, 3, 0.75], None]

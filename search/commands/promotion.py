@@ -1,17 +1,19 @@
-"""`escsearch promote` and `escsearch models`: who becomes champion, and who is."""
+"""`escsearch promote`, `models` and `rollback`: who becomes champion, who is, and who was."""
 
-import argparse
 import json
 from argparse import ArgumentParser, Namespace, _SubParsersAction
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Refused
+from ..errors import Refused, UsageError
 from ..settings import Settings
 from ..terminal import emit_json, out, say, table
 from .flags import engine, engine_flags, show
 
 if TYPE_CHECKING:
+    from ..promote import Gate
     from ..registry import Card
+    from ..reigns import Reign
 
 
 def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
@@ -25,43 +27,113 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
     promote.add_argument("study", metavar="STUDY")
     promote.add_argument("--model", metavar="NAME", help="registered name (default: as begun)")
     promote.add_argument(
-        "--min-gain", type=float, default=0.005, help="accuracy it must gain (default: 0.005)"
+        "--ship",
+        choices=("refit", "ensemble"),
+        default="refit",
+        help="the recipe trained again on all folds, or the models of the exam together (default: refit)",
+    )
+    promote.add_argument(
+        "--dry-run", action="store_true", help="say what would be decided; train nothing, change nothing"
+    )
+    gate = promote.add_argument_group("gate")
+    gate.add_argument(
+        "--min-gain",
+        type=float,
+        default=0.005,
+        metavar="SHARE",
+        help="accuracy it must gain (default: 0.005, half a point)",
+    )
+    gate.add_argument(
+        "--level",
+        type=float,
+        default=0.05,
+        metavar="P",
+        help="p of the paired bootstrap over recordings from which on a gain may be luck (default: 0.05)",
+    )
+    gate.add_argument("--accept-tie", action="store_true", help="take a gain that may be luck")
+    gate.add_argument("--max-params", type=int, metavar="N", help="refuse a model with more parameters")
+    gate.add_argument(
+        "--max-latency",
+        type=float,
+        metavar="MS",
+        help="refuse a model that is slower for one clip on one thread",
     )
     promote.set_defaults(act=act_promote)
 
     models = commands.add_parser(
         "models",
         parents=[common],
-        help="list registered models, or the versions of one",
-        description="List registered models with their champions, or the versions of one model.",
+        help="list registered models, or the history of one",
+        description="List registered models with their champions, or the versions and champions of one model.",
         epilog="example: escsearch models esc10",
     )
-    models.add_argument("name", metavar="NAME", nargs="?", help="show the versions of this model")
-    models.set_defaults(act=_models)
+    models.add_argument("name", metavar="NAME", nargs="?", help="show the history of this model")
+    models.set_defaults(act=act_models)
+
+    rollback = commands.add_parser(
+        "rollback",
+        parents=[common],
+        help="make an earlier champion the champion again",
+        description="Make an earlier champion the champion again: the one before, or a version that once was.",
+        epilog="example: escsearch rollback esc10 --reason 'mistakes rain for fire'",
+    )
+    rollback.add_argument("name", metavar="NAME")
+    rollback.add_argument("--to", type=int, metavar="VERSION", help="default: the champion before")
+    rollback.add_argument("--reason", default="", metavar="TEXT", help="kept in the history")
+    rollback.set_defaults(act=act_rollback)
 
 
 def act_promote(args: Namespace, settings: Settings) -> int:
     """Through the gate; a refusal is exit 4."""
+    gate = _gate(args)
+    if args.dry_run:
+        return _rehearse(args, settings, gate)
     from ..run import promote_study
 
     outcome = promote_study(
-        args.study, settings, engine=engine(args), model=args.model, min_gain=args.min_gain
+        args.study, settings, engine=engine(args), model=args.model, gate=gate, how=args.ship
     )
-    assert outcome.shipped is not None
-    if not outcome.shipped.champion:
-        raise Refused(f"{outcome.shipped.name}: {outcome.shipped.reason}")
+    shipped = outcome.shipped
+    assert shipped is not None
+    if not shipped.champion:
+        stays = f" (it is version {shipped.version})" if shipped.version else ""
+        raise Refused(f"{shipped.name}: not promoted{stays}: {shipped.reason}")
     return show(outcome, args, settings)
 
 
-def _models(args: argparse.Namespace, settings: Settings) -> int:
-    from .. import registry
+def _gate(args: Namespace) -> "Gate":
+    from ..promote import Gate
+
+    try:
+        return Gate(args.min_gain, args.level, args.max_params, args.max_latency, args.accept_tie)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _rehearse(args: Namespace, settings: Settings, gate: "Gate") -> int:
+    from ..rehearsal import rehearse
+
+    name, verdict = rehearse(args.study, settings, gate, model=args.model, how=args.ship)
+    if args.json:
+        emit_json({"model": name, "promote": verdict.promote, "reason": verdict.reason})
+        return 0 if verdict.promote else Refused.code
+    if not verdict.promote:
+        raise Refused(f"{name}: would not be promoted: {verdict.reason}")
+    out(f"{name}: would be promoted: {verdict.reason}")
+    return 0
+
+
+def act_models(args: Namespace, settings: Settings) -> int:
+    """Names with their champions, or one name with its versions and all who were champion."""
+    from .. import registry, reigns
 
     if args.name:
         cards = registry.history(settings, args.name)
+        spans = reigns.spans(reigns.log(settings, args.name))
         if args.json:
-            emit_json([_document(card) for card in cards])
+            emit_json({"versions": [_document(card) for card in cards], "champions": _reigns(spans)})
         else:
-            out(table(["version", "alias", "accuracy", "protocol", "made", "why"], [_line(c) for c in cards]))
+            _history(args.name, cards, spans)
         return 0
     champions = {name: registry.champion(settings, name) for name in registry.names(settings)}
     if args.json:
@@ -69,26 +141,106 @@ def _models(args: argparse.Namespace, settings: Settings) -> int:
     elif not champions:
         say(f"no model is registered in {settings.registry_uri} yet; `escsearch run` and `promote` make one")
     else:
-        lines = [[name, *(_line(card) if card else ["none"] + [""] * 5)] for name, card in champions.items()]
-        out(table(["model", "champion", "alias", "accuracy", "protocol", "made", "why"], lines))
+        lines = [
+            [name, *([f"version {card.version}", *_figures(card)] if card else ["none"] + [""] * 5)]
+            for name, card in champions.items()
+        ]
+        out(table(["model", "champion", *FIGURES], lines))
     return 0
 
 
-def _line(card: "Card") -> list[str]:
-    from ..promote import figure
-    from ..registry import REASON_TAG
+def act_rollback(args: Namespace, settings: Settings) -> int:
+    """Go back to an earlier champion."""
+    from ..reigns import rollback
 
+    move = rollback(settings, args.name, args.to, args.reason)
+    if args.json:
+        emit_json(
+            {"model": args.name, "champion": move.reign.version, "before": move.before, "again": move.again}
+        )
+        return 0
+    finished = ": a rollback that had been cut off is finished" if move.again else ""
+    out(f"models:/{args.name}@champion is version {move.reign.version} again, it was {move.before}{finished}")
+    return 0
+
+
+FIGURES = ("accuracy", "protocol", "parameters", "latency", "licence")
+
+
+def _figures(card: "Card") -> list[str]:
+    from ..promote import figure
+
+    tags = card.tags
+    params, latency = tags.get("params"), tags.get("latency_ms")
+    licence = tags.get("licence", "-")
     return [
-        str(card.version),
-        " ".join(f"@{alias}" for alias in card.aliases),
         figure(card.exam) if card.exam else "-",
         card.exam.protocol if card.exam else "-",
-        card.created.strftime("%Y-%m-%d %H:%M UTC"),
-        card.tags.get(REASON_TAG, ""),
+        f"{int(params):,}" if params else "-",
+        f"{float(latency):.3g} ms" if latency else "-",
+        f"{licence} (non-commercial)" if tags.get("non_commercial") == "true" else licence,
     ]
 
 
+def _history(name: str, cards: Sequence["Card"], spans: Sequence[tuple["Reign", str | None]]) -> None:
+    """Two tables for a person: every version, and who was champion when and why."""
+    from ..registry import REASON_TAG
+
+    versions = [
+        [
+            card.version,
+            " ".join(f"@{alias}" for alias in card.aliases),
+            card.tags.get("gate", "-"),
+            *_figures(card),
+            _minute(card.created.isoformat()),
+            _origin(card),
+        ]
+        for card in cards
+    ]
+    out(
+        table(
+            ["version", "alias", "gate", *FIGURES, "made (UTC)", "from"],
+            versions,
+            title=f"versions of {name}",
+        )
+    )
+    out("")
+    times = [
+        [
+            reign.version,
+            _minute(reign.since),
+            "now" if until is None else _minute(until),
+            reign.kind,
+            reign.reason,
+        ]
+        for reign, until in spans
+    ]
+    out(table(["version", "from (UTC)", "until (UTC)", "by", "why"], times, title=f"champions of {name}"))
+    waiting = [card for card in cards if "challenger" in card.aliases and REASON_TAG in card.tags]
+    for card in waiting:
+        out(f"\nchallenger: version {card.version} was refused: {card.tags[REASON_TAG]}")
+
+
+def _origin(card: "Card") -> str:
+    """`NAME t007`: the study and the trial that it comes from."""
+    study, trial = card.tags.get("study"), card.tags.get("trial", "")
+    return f"{study} t{int(trial):03d}" if study and trial.isdigit() else "-"
+
+
+def _minute(time: str) -> str:
+    """An ISO time for a person."""
+    return time[:16].replace("T", " ") or "?"
+
+
+def _reigns(spans: Sequence[tuple["Reign", str | None]]) -> list[Mapping[str, Any]]:
+    from dataclasses import asdict
+
+    return [{**asdict(reign), "until": until} for reign, until in spans]
+
+
 def _document(card: "Card") -> dict[str, Any]:
+    from ..registry import EXAM_TAG
+
     return {
         "name": card.name,
         "version": card.version,
@@ -96,5 +248,5 @@ def _document(card: "Card") -> dict[str, Any]:
         "aliases": card.aliases,
         "exam": json.loads(card.exam.to_json()) if card.exam else None,
         "made": card.created.isoformat(),
-        "tags": card.tags,
+        "tags": {key: text for key, text in card.tags.items() if key != EXAM_TAG},
     }

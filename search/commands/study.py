@@ -12,6 +12,7 @@ from ..settings import Settings
 from ..terminal import emit_json, out, progress
 from .data.layout import add_folds, add_layout, dataset_path, layout_options
 from .flags import chosen, engine, engine_flags, exam_flags, search_flags, show
+from .nested import show_nested
 
 if TYPE_CHECKING:
     from ..session import Outcome
@@ -80,6 +81,18 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
         default=[],
         metavar="VALUES",
         help="values to try first: KNOB=VALUE,KNOB=VALUE, or a YAML file with one mapping or a list of them",
+    )
+    protocol = run.add_mutually_exclusive_group()
+    protocol.add_argument(
+        "--held-out",
+        type=int,
+        metavar="K",
+        help="the search never sees fold K; the exam scores that fold alone (default: the folds rotate)",
+    )
+    protocol.add_argument(
+        "--nested",
+        action="store_true",
+        help="such a study for every fold, one after another: it judges the procedure and makes no model",
     )
     run.add_argument("--warm-start", metavar="STUDY", help="an older study whose trials teach the sampler")
     run.add_argument("--trials", type=int, default=20, metavar="N", help="recipes to try (default: 20)")
@@ -167,6 +180,7 @@ def act_run(args: Namespace, settings: Settings) -> int:
         options["splits"] = str(options["splits"].resolve())
     if "seed" in options:
         options["fold_seed"] = options.pop("seed")
+    protocol = _protocol(args)
     spec = _spec(
         data=str(dataset_path(args, settings)),
         **options,
@@ -178,13 +192,33 @@ def act_run(args: Namespace, settings: Settings) -> int:
         warm_start=args.warm_start,
         skip_bad=args.skip_bad,
         accept_similar=args.accept_similar,
+        protocol=protocol,
         **chosen(args, "epochs", *LIMITS),
     )
-    return _ended(
-        run_study(spec, args.space, settings, name=args.study, engine=engine(args), examine=not args.no_exam),
-        args,
-        settings,
-    )
+    begun: dict[str, Any] = {"name": args.study, "engine": engine(args), "examine": not args.no_exam}
+    if args.nested:
+        from ..nested import run_nested
+
+        return show_nested(run_nested(spec, args.space, settings, **begun), args, settings)
+    return _ended(run_study(spec, args.space, settings, **begun), args, settings)
+
+
+def _protocol(args: Namespace) -> str:
+    from escmodels.folds import NESTED, ROTATING
+
+    if args.nested:
+        if args.model is not None:
+            raise UsageError(
+                f"--nested makes no model, so that --model {args.model} means nothing; leave one out"
+            )
+        if args.finalists is None:
+            args.finalists = 1  # the runners-up of a fold are in no figure
+        return NESTED
+    if args.held_out is None:
+        return ROTATING
+    if args.held_out < 1:
+        raise UsageError(f"--held-out {args.held_out}: folds are numbered from 1; name one of the data")
+    return f"held-out {args.held_out}"
 
 
 def _spec(**asked: Any) -> Any:
@@ -226,11 +260,19 @@ def _tries(text: str) -> list[dict[str, Any]]:
 
 def act_resume(args: Namespace, settings: Settings) -> int:
     """Go on with a study."""
+    from ..inside import is_nested
     from ..run import resume_study
 
     changes = chosen(args, "accept_similar", *LIMITS)
     if args.data is not None:
         changes["data"] = str(dataset_path(args, settings).resolve())
+    if is_nested(settings.existing_study(args.study)):
+        from ..nested import resume_nested
+        from ..run import asked
+
+        accept = (lambda sentence: True) if args.accept_changed else asked
+        going_on: dict[str, Any] = {"engine": engine(args), "examine": not args.no_exam, "accept": accept}
+        return show_nested(resume_nested(args.study, settings, **going_on, **changes), args, settings)
     outcome = resume_study(
         args.study,
         settings,
@@ -244,18 +286,28 @@ def act_resume(args: Namespace, settings: Settings) -> int:
 
 def act_exam(args: Namespace, settings: Settings) -> int:
     """Hold the exam."""
+    from ..inside import is_nested
     from ..run import examine_study
 
     changes = chosen(args, "finalists", "exam_seeds")
+    if is_nested(settings.existing_study(args.study)):
+        from ..nested import examine_nested
+
+        show_nested(examine_nested(args.study, settings, engine=engine(args), **changes), args, settings)
+        return 0
     outcome = examine_study(args.study, settings, engine=engine(args), **changes)
     return show(outcome, args, settings)
 
 
 def act_sync(args: Namespace, settings: Settings) -> int:
     """Send MLflow what it has missed."""
-    from ..run import sync_study
+    from ..inside import is_nested
 
-    sent = sync_study(args.study, settings)
+    if is_nested(settings.existing_study(args.study)):
+        from ..nested import sync_nested as sync
+    else:
+        from ..run import sync_study as sync
+    sent = sync(args.study, settings)
     if args.json:
         emit_json({"study": args.study, "sent": sent})
     else:

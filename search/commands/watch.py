@@ -63,16 +63,21 @@ def driven(folder: Path) -> bool:
 
 def act_status(args: Namespace, settings: Settings) -> int:
     """Where a study stands, from its ledger alone."""
+    from ..inside import is_nested
     from ..standing import Follower
 
     if args.watch and args.json:
         raise UsageError("--watch shows a live table and --json prints one document; leave one of them out")
     folder = settings.existing_study(args.study)
-    with _glance(folder) as glance:
+    if is_nested(folder):
+        from .nested import act_status as act_status_nested
+
+        return act_status_nested(args, folder, settings)
+    with glanced(folder) as glance:
         follower = Follower(glance, settings.tracking_uri)
         if args.watch:
             try:
-                _watch(follower, folder, settings)
+                watch(follower, folder, settings)
             except KeyboardInterrupt:
                 return 0
         now, runs = follower.read(), driven(folder)
@@ -84,7 +89,7 @@ def act_status(args: Namespace, settings: Settings) -> int:
 
 
 @contextmanager
-def _glance(folder: Path) -> Iterator["Glance"]:
+def glanced(folder: Path) -> Iterator["Glance"]:
     from ..glance import Glance
 
     glance = Glance(folder / "ledger.sqlite")
@@ -94,7 +99,7 @@ def _glance(folder: Path) -> Iterator["Glance"]:
         glance.close()
 
 
-def _watch(follower: Any, folder: Path, settings: Settings) -> None:
+def watch(follower: Any, folder: Path, settings: Settings) -> None:
     """Show the live table until nobody runs the study any more; lines where there is no terminal."""
     import sys
 
@@ -170,16 +175,23 @@ def _print(
     if ended < now.ended:
         every = command(settings, "status", study, "--all")
         out(f"the best {ended} of {now.ended} trials that have ended; all of them: {every}")
+    changed = _changed_last(glance)
     for number, record in glance.exams().items():
         exam = record["exam"]
         figures = f"{exam['mean']:.3f} [{exam['low']:.3f}, {exam['high']:.3f}]"
-        out(f"exam {label(now.rows[number])}: {figures}, {exam['protocol']}")
+        other = "" if record["time"] > changed else "; on other data or code than now: not to be compared"
+        out(f"exam {label(now.rows[number])}: {figures}, {exam['protocol']}{other}")
     if line := backlog_line(now):
         out(f"{line} at {settings.tracking_uri}")
     for change in glance.fact("mixed") or ():
         moment = time.strftime(WHEN, time.localtime(change["time"]))
         out(f"caution: since {moment} its {change['what']} are others than it began with; that was accepted")
     out(f"see {page(now, study, settings)}")
+
+
+def _changed_last(glance: "Glance") -> float:
+    """When data or code changed last, in seconds since 1970: figures from before are none of what came after."""
+    return max((change["time"] for change in glance.fact("mixed") or ()), default=0.0)
 
 
 def _listed(now: "Standing", whole: bool) -> tuple[int, list["TrialRow"]]:
@@ -203,7 +215,7 @@ def _document(now: "Standing", runs: bool, glance: "Glance", study: str) -> dict
         trial.row.number: (trial.split, trial.epoch, trial.accuracy) for trial in now.running if trial.epoch
     }
     heard = {trial.row.number: trial.heard for trial in now.running}  # seconds since 1970
-    warm = glance.fact("warm")
+    warm, changed = glance.fact("warm"), _changed_last(glance)
     best = None
     if now.best is not None:
         low, high = now.interval or (None, None)
@@ -230,7 +242,10 @@ def _document(now: "Standing", runs: bool, glance: "Glance", study: str) -> dict
         if warm is None
         else {"study": warm["study"], "tries": len(warm["tries"]), "history": len(warm["history"])},
         "mixed": glance.fact("mixed") or [],
-        "exams": [{"trial": number, **record["exam"]} for number, record in glance.exams().items()],
+        "exams": [
+            {"trial": number, "current": record["time"] > changed, **record["exam"]}
+            for number, record in glance.exams().items()
+        ],
         "trials": [
             {
                 "trial": row.number,
@@ -252,6 +267,7 @@ def _document(now: "Standing", runs: bool, glance: "Glance", study: str) -> dict
 
 def act_stop(args: Namespace, settings: Settings) -> int:
     """Ask whoever runs a study to stop, and wait until it has."""
+    from ..inside import is_nested
     from ..ledger import Ledger
     from ..paste import command
 
@@ -259,6 +275,12 @@ def act_stop(args: Namespace, settings: Settings) -> int:
     resume = command(settings, "resume", study)
     if not driven(folder):
         raise Failure(f"nobody runs study {study}; go on with it: {resume}")
+    if is_nested(folder):
+        from .nested import at_work
+
+        if (one := at_work(folder)) is None:
+            raise Failure(f"nested study {study} is between two folds; ask again in a few seconds")
+        folder, study = one, f"{study}/{one.name}"
     ledger = Ledger(folder / "ledger.sqlite")
     try:
         if (state := ledger.state[0]) != "running":

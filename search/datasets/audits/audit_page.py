@@ -1,19 +1,15 @@
 """The page of an audit: every finding, and players for the sounds that one will want to hear.
 
-Shape letters: T samples, M mel bands, N columns.
+Shape letters: T samples.
 """
 
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-
 from ...errors import Failure
-from ...page import data_uri, render, sound
+from ...page import render, sound, spectrogram
 from ..clip import Clip
-from ..looks.spectra import log_mel
-from ..waves.audio import AudioError, Wave, decode
+from ..waves.audio import AudioError, decode
 from ..waves.beside import in_order
 from .audit import Audit
 from .findings import ACROSS, CHECKS, SEVERITIES, Finding
@@ -22,8 +18,6 @@ COPIES = 60  # findings with both sides to listen to, the worst first; the page 
 EXAMPLES = 8  # clips to listen to of each other kind
 SIDES = 4  # clips to listen to of one finding
 AUDIBLE = ("cut-short", "cancels", "clipped", "very-short", "offset", "source")  # worth an example
-BANDS, COLUMNS = 64, 360  # of a picture
-RANGE = 80.0  # dB below the loudest point that are shown
 SECONDS = 10.0  # of a clip that can be heard
 
 
@@ -120,18 +114,4 @@ def _side(clip: Clip, start: float) -> Side | None:
         facts.append(f"fold {clip.fold}")
     if start:
         facts.append(f"from {start:.2f} s")
-    return Side(", ".join(facts), sound(heard_T, rate, SECONDS), _picture(heard_T, rate))
-
-
-def _picture(wave_T: Wave, rate: int) -> str:
-    """A log-mel of the sound without any writing: enough to see that two are the same."""
-    from matplotlib import colormaps
-    from PIL import Image
-
-    db_MN = log_mel(wave_T, rate, BANDS, COLUMNS).db[::-1]
-    level_MN = np.clip(255 * (1 + db_MN / RANGE), 0, 255).astype(np.uint8)
-    image = Image.fromarray(level_MN, "L")
-    image.putpalette(colormaps["magma"](np.arange(256), bytes=True)[:, :3].tobytes())
-    file = BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return data_uri("image/png", file.getvalue())
+    return Side(", ".join(facts), sound(heard_T, rate, SECONDS), spectrogram(heard_T, rate))

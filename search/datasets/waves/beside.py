@@ -29,20 +29,25 @@ def check() -> None:
         raise Halted
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Results in the order of `items`, made by one thread a core, with few of them waiting in memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    width = cores()
     waiting: deque[Future[Result]] = deque()
 
     def step(item: Item) -> Result:
         check()
         return work(item)
 
-    with ThreadPoolExecutor(cores, thread_name_prefix="sounds") as pool:
+    with ThreadPoolExecutor(width, thread_name_prefix="sounds") as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(step, item))
-                if len(waiting) > AHEAD * cores:
+                if len(waiting) > AHEAD * width:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
