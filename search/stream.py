@@ -153,7 +153,7 @@ def microphone(device: str | None = None, clock: Callable[[], float] = time.mono
     """
     otherwise = "or pipe WAV in, as `arecord -f S16_LE -r 44100 | escsearch stream MODEL --file -` does"
     try:
-        import sounddevice  # type: ignore[import-untyped]
+        import sounddevice
     except ImportError as error:
         raise Failure(
             f"the microphone needs sounddevice: pip install 'escsearch[stream]', {otherwise}"
