@@ -29,6 +29,7 @@ from search.mlflow_tracker import MlflowTracker
 from search.pages import EXPERIMENT
 from search.progress import SearchView
 from search.projection import Projector, StudyFacts, study_key
+from search.report.facts import read
 from search.standing import Follower
 from search.suggest import Proposer
 from search.trial import Plan
@@ -37,21 +38,6 @@ from spaces.space import sample
 
 WORKERS = {8: 40, 64: 120, 256: 120, 1000: 60}  # simulated workers -> proposals that are looked at
 PART = 40  # trials that go to MLflow without --mlflow
-
-
-def report_data(path: Path) -> tuple[int, int]:
-    """Read once all that a report can show; the number of fold runs and of epochs."""
-    ledger = Glance(path)
-    with ledger.moment():
-        ledger.facts("study", "asked", "clips", "front", "mixed", "state")
-        ledger.trials(), ledger.rungs(), ledger.exams()
-        folds = ledger.folds()
-        curves = {
-            fold.key: np.array([list(metrics.values()) for _, metrics, _ in ledger.epochs(fold.key)])
-            for fold in folds  # numbers alone: 240,000 dicts would keep the garbage collector busy
-        }
-    ledger.close()
-    return len(folds), sum(map(len, curves.values()))
 
 
 # each in a process of its own, which prints what it measured as JSON
@@ -65,8 +51,9 @@ def act_read(path: Path) -> dict[str, float]:
         Follower(glance, "reader").read()
         glance.close()
     with timed(seconds, "report"):
-        folds, epochs = report_data(path)
-    return seconds | {"folds": folds, "epochs": epochs, "rss": megabytes()}
+        facts = read(path.parent)
+    runs = [run for row in facts.rows for run in facts.scores.get(row.number, ())]
+    return seconds | {"folds": len(runs), "epochs": facts.full, "rss": megabytes()}
 
 
 def act_resume(path: Path) -> dict[str, float]:

@@ -45,7 +45,7 @@ def large(read: Mapping[str, float], again: Mapping[str, float], command: float)
         *prose(
             f"""
             {here()} {TRIALS:,} trials of {SPLITS} splits x {EPOCHS} epochs, none pruned: {read["folds"]:,.0f} fold
-            runs with exams, {read["epochs"]:,.0f} epochs. Space esc50, sampler tpe.
+            runs, {read["epochs"]:,.0f} epochs, and exams. Space esc50, sampler tpe.
             """
         ),
         *table(("what", "takes", f"under {LIMIT:g} s"), cells),
