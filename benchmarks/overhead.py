@@ -169,12 +169,12 @@ def swap(owner: type[Any], name: str, function: Callable[..., Any]) -> None:
 
 def watch(costs: dict[str, list[float]]) -> None:
     """Time what the driver does for a report, a fold run and a trial."""
-    on_report: Callable[[Conductor, Report], bool] = Conductor.on_report
+    on_report: Callable[[Conductor, Report, bool], bool] = Conductor.on_report
     proposed: Callable[[Conductor], Any] = Conductor.next
 
-    def timed(conductor: Conductor, report: Report) -> bool:
+    def timed(conductor: Conductor, report: Report, more: bool = False) -> bool:
         began = time.perf_counter()
-        goes_on = on_report(conductor, report)
+        goes_on = on_report(conductor, report, more)
         costs["fold run" if report.result else "report"].append(time.perf_counter() - began)
         return goes_on
 

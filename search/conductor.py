@@ -208,22 +208,26 @@ class Conductor:
 
     # taking in
 
-    def on_report(self, report: Report) -> bool:
-        """Write one report down, and what follows from it, in one transaction; True if the trial goes on."""
+    def on_report(self, report: Report, more: bool = False) -> bool:
+        """Write one report down, and what follows from it, in one transaction; True if the trial goes on.
+
+        more: others of the same trial came with it. A search that is to end lets a trial go after the last of them:
+        what has been trained is kept.
+        """
         try:
-            return self._on_report(report)
+            return self._on_report(report, more)
         except Unwritable as error:
             self.trouble = error
             return False
 
-    def _on_report(self, report: Report) -> bool:
+    def _on_report(self, report: Report, more: bool) -> bool:
         row = self.ledger.trial(report.trial)
         if row.state != "running":  # late news of a trial that has ended
             return False
         self._heard[row.number] = self._clock()
         with self.ledger.transaction():
             state = self._take(row, report)
-            if state == "running" and self.stopping:
+            if state == "running" and not more and self.stopping:
                 self.ledger.suspend_trial(row.number)
                 state = "waiting"
         self._tell(row.number, state)

@@ -101,22 +101,30 @@ def hold(
         if values != row.values:
             ledger.write_fact(f"settled/{row.number}", values)
         agenda += jobs(row, values, plan, stop_after)
-    open_jobs = [job for job in agenda if (fold := ledger.fold(job.key)) is None or fold.state != "finished"]
-    done = len(agenda) - len(open_jobs)
-    tick(done, len(agenda))
+    wanted = {
+        job.key: job for job in reversed(agenda)
+    }  # finalists that settled on the same values share trainings
+    open_jobs = [
+        job
+        for key, job in reversed(wanted.items())
+        if (fold := ledger.fold(key)) is None or fold.state != "finished"
+    ]
+    done = len(wanted) - len(open_jobs)
+    tick(done, len(wanted))
 
-    failed: dict[int, str] = {}
+    broken: dict[str, str] = {}  # key -> reason
 
     def on_done(job: Job, result: JobResult | JobFailure) -> None:
         nonlocal done
         if isinstance(result, JobFailure):
-            failed[job.trial] = result.reason
+            broken[job.key] = result.reason
         else:
             _record(ledger, clips, job, result)
         done += 1
-        tick(done, len(agenda))
+        tick(done, len(wanted))
 
     runner.run_jobs(open_jobs, on_done)
+    failed = {job.trial: broken[job.key] for job in agenda if job.key in broken}
     for trial, reason in failed.items():
         if trial == rows[0].number:
             raise Failure(f"the winner, trial {trial}, could not be trained again: {reason}")
@@ -176,8 +184,17 @@ def _conclude(
     known = ledger.fact(f"exam/{row.number}")
     table = predictions.place(folder, row.number)
     missing = not table.exists()  # an exam of an older version has none
+    # after an accepted change only an exam that was held since counts, also one that came to the same
+    stale = known is not None and known["time"] <= max(
+        (change["time"] for change in ledger.fact("mixed", [])), default=0.0
+    )
     predictions.write(table, found)  # before the ledger says that there is something to send
-    if missing or known is None or any(known.get(part) != record[part] for part in ("exam", "values")):
+    if (
+        missing
+        or stale
+        or known is None
+        or any(known.get(part) != record[part] for part in ("exam", "values"))
+    ):
         ledger.write_fact(f"exam/{row.number}", record, change="exam")
     return exam
 

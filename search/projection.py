@@ -432,7 +432,9 @@ class Projector:
                 "phase": "exam",
                 "protocol": self._study.protocol,
             }
-            began = min(fold.started for fold in self._ledger.folds(trial, "exam"))
+            folds = self._ledger.folds(trial, "exam")
+            shared = self._ledger.trial(trial).ended or 0.0  # all its trainings are another finalist's
+            began = min((fold.started for fold in folds), default=shared)
             name = self._exam_name(trial)
             values = self._ledger.fact(f"settled/{trial}", row.values)
             self._tracker.open(key, name, self._root, tags, values, _milliseconds(began))

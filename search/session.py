@@ -384,8 +384,9 @@ class Session:
                 (folder / PICTURES).mkdir(exist_ok=True)
                 for name, content in page.pictures(made).items():
                     write_atomically(folder / PICTURES / name, content)
-        except (Failure, OSError) as error:
-            say(f"no report was written ({error}); everything else stands; again: {again}")
+        except Exception as error:  # also a bug: a page that can be made again must not cost the summary
+            reason = f"{error}" if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
+            say(f"no report was written ({reason}); everything else stands; again: {again}")
             return
         self.ledger.write_fact(REPORT, {"time": time.time()}, change="report")
 

@@ -38,7 +38,7 @@ def settled_values(
         return dict(values)
     drops = [_drops(curve) for curve in rates]
     after: list[int] = []
-    for number in range(max(map(len, drops))):
+    for number in range(max(map(len, drops), default=0)):
         epoch = median_high(split[number] if len(split) > number else math.inf for split in drops)
         epoch = max(epoch, after[-1] + 1 if after else 0)  # one drop an epoch, as it was
         if epoch < epochs:
@@ -71,4 +71,5 @@ def settled(ledger: Ledger, row: TrialRow, clips: int, epochs: int) -> tuple[dic
     """
     plateau = row.values.get("schedule") == "plateau"
     rates = curves_of(ledger, row.number, "lr") if plateau else []
-    return settled_values(row.trained, rates, epochs), settled_epochs(curves_of(ledger, row.number), clips)
+    curves = curves_of(ledger, row.number)  # none of its own where an equal trial had trained them all
+    return settled_values(row.trained, rates, epochs), settled_epochs(curves, clips) if curves else epochs

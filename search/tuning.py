@@ -69,7 +69,11 @@ class ConductorScheduler(_NotKept, FIFOScheduler):
         self.idle = False  # the search is to end, and no worker has a trial
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        go_on = all(self._conductor.on_report(news) for news in result[REPORT])
+        letter = result[REPORT]
+        go_on = all(
+            self._conductor.on_report(news, more=place < len(letter))
+            for place, news in enumerate(letter, start=1)
+        )
         return TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:

@@ -599,3 +599,14 @@ def test_the_front_is_in_the_ledger(ledger):
 def test_with_one_objective_there_is_no_front(ledger):
     run(conductor(ledger, [0.5])[0])
     assert ledger.fact("front") is None
+
+
+def test_a_stop_keeps_all_that_came_in_one_letter(ledger):
+    c, _ = conductor(ledger, [0.5], pruner="none")
+    letter = list(reports(c.next()))[: EPOCHS + 1]  # the whole first split, and an epoch of the second
+    c.stop()
+    answers = [c.on_report(news, more=place < len(letter)) for place, news in enumerate(letter, start=1)]
+    assert answers == [True] * EPOCHS + [False]
+    first, second = ledger.folds(0)
+    assert (first.state, first.epochs) == ("finished", EPOCHS)
+    assert ledger.trial(0).state == "waiting" and second.state != "finished"

@@ -203,3 +203,34 @@ def test_a_winner_on_a_plateau_is_examined_and_recorded_with_the_steps_it_took(l
     )
     assert all(job.values == steps for job in runner.jobs)
     assert ledger.trial(5).values == plateau  # the search's own record stays
+
+
+def test_finalists_that_settled_on_the_same_values_share_their_trainings(ledger, clips, tmp_path):
+    curve = {"trial": 5, "phase": "search", "split": 1, "seed": 0}
+    ledger.open_trial(5, {"x": 1})  # as trial 1; found to be the same only by what was settled
+    for epoch in (1, 2):
+        ledger.log_epoch("k5", epoch, {"valid_accuracy": 0.9}, **curve)
+    ledger.finish_fold("k5", score=0.9, loss=1.0, epochs=2, seconds=1.0, predictions=b"")
+    ledger.close_trial(5, "complete", 0.9)
+    runner = Oracle(clips)
+    (_, first), (_, second), (row, third) = hold(ledger, runner, clips, plan(clips), 3, tmp_path)
+    assert row.number == 5 and third.folds == first.folds
+    assert len(runner.jobs) == len({job.key for job in runner.jobs}) == 2 * FOLDS
+
+
+def test_a_finalist_without_curves_of_its_own_trains_the_whole_schedule(ledger, clips, tmp_path):
+    ledger.open_trial(5, {"x": 5})
+    ledger.close_trial(5, "complete", 0.99)
+    runner = Oracle(clips)
+    hold(ledger, runner, clips, plan(clips), 1, tmp_path)
+    assert {(job.trial, job.stop_after) for job in runner.jobs} == {(5, 2)}
+
+
+def test_after_an_accepted_change_an_exam_counts_again_though_it_came_to_the_same(ledger, clips, tmp_path):
+    hold(ledger, Oracle(clips), clips, plan(clips), 1, tmp_path)
+    before = ledger.fact("exam/1")["time"]
+    hold(ledger, Oracle(clips), clips, plan(clips), 1, tmp_path)
+    assert ledger.fact("exam/1")["time"] == before  # nothing is sent twice
+    ledger.write_fact("mixed", [{"what": "code", "before": "a", "now": "b", "time": before + 1e-6}])
+    hold(ledger, Oracle(clips), clips, plan(clips), 1, tmp_path)
+    assert ledger.fact("exam/1")["time"] > before + 1e-6
