@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from escmodels.ensemble import Ensemble
 
 CARD, CODE, CONFIG, PREDICTIONS = "card.json", "code", "config.json", "predictions.csv"
+WEIGHTS = "weights.safetensors"
+REFIT = "refit on all folds"  # `shipped` of a card
 AUDIO = Path(__file__).with_name("datasets") / "waves" / "audio.py"
 PACKAGES = ("torch", "torchaudio", "timm", "numpy", "safetensors", "soundfile", "soxr", "mlflow", "pandas")
 WARM_UP, RUNS = 2, 9  # of the judgements whose time is taken
@@ -67,15 +69,25 @@ def measured(model: "Classifier | Ensemble", folder: Path) -> dict[str, Any]:
     from escmodels.ensemble import Ensemble
 
     nets = [member.net for member in model.members] if isinstance(model, Ensemble) else [model.net]
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != CARD]
     return {
         "temperature": model.temperature,
         "params": sum(p.numel() for net in nets for p in net.parameters()),
-        "size_bytes": sum(path.stat().st_size for path in files),
+        "size_bytes": size(folder),
         "latency_ms": round(_latency(model), 3),
         "versions": {name: installed(name) for name in PACKAGES},
         "git_commit": _commit(),
     }
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files of a bundle but its card."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != CARD]
+    return sum(path.stat().st_size for path in files)
+
+
+def shipped(members: int) -> str:
+    """How a model came to be, as its card says it. members: of an ensemble; 0: it is none."""
+    return f"ensemble of {members} fold models" if members else REFIT
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from .commands import data, export, model, promotion, report, serve, space, study, system, watch
 from .errors import INTERRUPTED, Failure
 from .settings import resolve
+from .terminal import take_any_names
 
 ABOUT = "Search, examine and ship models for environmental sound classification."
 EXIT_CODES = """\
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. A user's mistake ends in one sentence, not in a traceback."""
+    take_any_names()
     args = parser().parse_args(argv)
     flags = {
         "home": args.home,

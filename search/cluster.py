@@ -140,8 +140,8 @@ class RayRunner:
         Raises `Failure` naming one that has another, or does not answer.
         """
         nodes = [node for node in _alive() if node["Resources"].get("CPU", 0.0) >= self._needs["CPU"]]
-        asked = {node["NodeManagerAddress"]: _fingerprint_of(node["NodeID"]) for node in nodes}
-        for address, answer in asked.items():
+        asked = [(node["NodeManagerAddress"], _fingerprint_of(node["NodeID"])) for node in nodes]
+        for address, answer in asked:  # one machine may hold several nodes
             try:
                 found = ray.get(answer, timeout=ANSWER)
             except ray.exceptions.RayTaskError as error:  # it has none that can be read

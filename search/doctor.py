@@ -1,7 +1,6 @@
 """Is this machine fit for a search? One line a check; a line that fails ends with what to do."""
 
 import os
-import re
 import shutil
 import socket
 import sqlite3
@@ -14,7 +13,8 @@ from pathlib import Path
 from . import selftest
 from .errors import Failure
 from .machine import CPU_INFO, INSTALL, Line, cpu, devices, extras, packages, short, text
-from .settings import VARIABLES, Settings
+from .paste import without_login
+from .settings import FILE, VARIABLES, Settings
 from .terminal import size
 
 FREE_GB = 2.0  # a study with its store of ESC-50 at four sample rates
@@ -31,7 +31,8 @@ def check(settings: Settings) -> Iterator[Line]:
     yield cache(settings.cache)
     for name, uri, setting in _stores(settings):
         yield replace(mlflow_store(name, uri), setting=setting)
-    yield replace(ray_address(settings.ray_address), setting=origin(settings, "ray_address"))
+    ray = ray_address(settings.ray_address, settings.origins["ray_address"])
+    yield replace(ray, setting=origin(settings, "ray_address"))
     yield audio()
     yield from self_test()
 
@@ -82,7 +83,7 @@ def mlflow_store(name: str, uri: str) -> Line:
     """Whether the store answers."""
     from .registry import check_store, quiet_mlflow
 
-    shown = re.sub(r"//[^/@]*@", "//", uri)  # without a password: such lines are shown to others
+    shown = without_login(uri)  # such lines are shown to others
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return Line(name, f"{shown}, made at the first run")
     try:
@@ -113,9 +114,10 @@ def mlflow_store(name: str, uri: str) -> Line:
     return Line(name, f"{shown} answers, {found} experiments")
 
 
-def ray_address(address: str) -> Line:
-    """Whether the cluster's port answers."""
-    remedy = "start the cluster, or unset RAY_ADDRESS to search on this machine"
+def ray_address(address: str, won: str) -> Line:
+    """Whether the cluster's port answers. won: where the address came from, as `Settings.origins` has it."""
+    change, leave = _ray_remedies(won)
+    remedy = f"start the cluster, or {leave} to search on this machine"
     if address == "local":
         return Line("ray", "starts on this machine")
     asked = address
@@ -127,7 +129,7 @@ def ray_address(address: str) -> Line:
             return Line("ray", "auto: no cluster was started on this machine", remedy)
     host, _, port = asked.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
-        remedy = "set RAY_ADDRESS to auto or HOST:PORT, or unset it to search on this machine"
+        remedy = f"{change}, or {leave} to search on this machine"
         return Line("ray", f"{address!r} is no address of a cluster", remedy)
     at = "" if asked == address else f" ({asked})"
     try:
@@ -135,6 +137,16 @@ def ray_address(address: str) -> Line:
     except (OSError, OverflowError) as error:
         return Line("ray", f"{address}{at}: {short(error)}", remedy)
     return Line("ray", f"{address}{at} answers")
+
+
+def _ray_remedies(won: str) -> tuple[str, str]:
+    """How to name another cluster, and how to do without one, where the address came from there."""
+    if won.startswith("flag"):
+        return "say --address auto or --address HOST:PORT", "say --address local"
+    if won.startswith("file"):
+        return f"set ray_address in {FILE} to auto or HOST:PORT", f"take ray_address out of {FILE}"
+    variable = VARIABLES["ray_address"]
+    return f"set {variable} to auto or HOST:PORT", f"unset {variable}"
 
 
 def audio() -> Line:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from escmodels.clips import SLACK
+
 from .errors import Failure, UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +34,10 @@ META = {
     "classes": "JSON list, in the order of the probabilities",
     "sample_rate": "Hz",
     "window_samples": "length of a window (data.crop)",
-    "hop_samples": "samples from one window of a longer sound to the next; the last one ends with the sound",
-    "least_windows": "a sound longer than a window gets at least so many, evenly spaced",
+    "hop_samples": "samples from one window of a longer sound to the next",
+    "slack_samples": "a sound longer than a window by no more than this gets one window",
+    "least_windows": "a sound that gets several windows gets at least so many",
+    "windows": "where they begin, from these numbers",
     "pad": "what a shorter sound is filled up with: zero, or tile (itself again)",
     "any_length": "true: the graph takes any number of samples from a window's on; false: exactly a window's",
     "temperature": "already in the graph: p is softmax(log q / temperature) of the net's q",
@@ -41,6 +45,13 @@ META = {
     "model": "where it comes from",
     "card": "JSON: training data, licence, exam",
 }
+WINDOWS = (  # `ClipSet.windows`
+    "of a sound of n samples: room = max(n - window_samples, 0); "
+    "more = ceil(max(room - slack_samples, 0) / hop_samples); "
+    "if more is 0: one window, which begins at room // 2 (a shorter sound is filled up as `pad` says); "
+    "else if more < least_windows - 1: more = min(least_windows - 1, room), and windows begin at i * room // more for "
+    "i = 0..more; else they begin at i * hop_samples for i = 0..more - 1, and the last one at room"
+)
 AGGREGATION = (
     "leave out silent windows (all samples below 8/32768) unless all are; q = normalised p ** temperature of each, "
     "mean over windows, p = normalised q ** (1 / temperature)"
@@ -67,7 +78,7 @@ class Exported:
     file: Path
     any_length: bool
     difference: float  # the largest of a probability, over all that was compared
-    sounds: int  # compared, made ones included
+    sounds: int  # compared, made ones included; one that is silent throughout is not
     size: int  # bytes
     sample_rate: int
     window: int  # samples
@@ -95,7 +106,8 @@ def export_onnx(model: "Model", file: Path, sounds: Sequence[Path] = ()) -> Expo
             run = _session(draft)
             if not any_length or _takes_any_length(classifier, run):
                 break
-        difference = max(_differences(classifier, run, waves))
+        differences = list(_differences(classifier, run, waves))
+        difference = float(np.max(differences))  # unlike `max` it keeps a NaN
         if not difference <= AGREEMENT:
             raise Failure(
                 f"the ONNX graph of {model.name} differs from the model by up to {difference:.2g} in a probability, "
@@ -107,7 +119,7 @@ def export_onnx(model: "Model", file: Path, sounds: Sequence[Path] = ()) -> Expo
         file,
         any_length,
         difference,
-        len(waves),
+        len(differences),
         file.stat().st_size,
         data.sample_rate,
         data.crop_samples,
@@ -163,7 +175,9 @@ def _metadata(classifier: Any, any_length: bool, model: "Model") -> dict[str, st
         "sample_rate": str(data.sample_rate),
         "window_samples": str(data.crop_samples),
         "hop_samples": str(max(1, data.crop_samples // 2)),
+        "slack_samples": str(data.crop_samples // SLACK),
         "least_windows": str(data.views),
+        "windows": WINDOWS,
         "pad": data.pad,
         "any_length": str(any_length).lower(),
         "temperature": repr(float(getattr(classifier, "temperature", 1.0))),

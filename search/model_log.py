@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -10,17 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from .bundle import CARD, CONFIG, PREDICTIONS, WEIGHTS
 from .pages import EXPERIMENT
-from .registry import Card, connected
+from .registry import Card, connected, pickle_forbidden
 from .settings import Settings
 
 MODEL_FILE = Path(__file__).with_name("pyfunc_model.py")
 # What the shipped code imports. `timm` only where the bundle's recipe is a resnet.
 REQUIREMENTS = ("mlflow", "torch", "torchaudio", "numpy", "pandas", "safetensors", "soundfile", "soxr")
-WEIGHTS = "weights.safetensors"
-CONFIG = "config.json"
-WEIGHTS_TAG = "weights"  # SHA-256 of both files: with the same one it is the same model
-TABLE = "predictions.csv"
+WEIGHTS_TAG = "weights"  # `weights` of its bundle: the same files
+IDENTITY_TAG = (
+    "identity"  # `identity` of its bundle: the same model, whatever its temperature; older versions lack it
+)
+NEUTRAL = ("temperature", "format")  # of a configuration: what does not make it another model
 
 
 def log_model(settings: Settings, run_id: str, bundle: Path) -> str:
@@ -43,14 +46,15 @@ def log_model(settings: Settings, run_id: str, bundle: Path) -> str:
             experiment, name="model", source_run_id=run_id, tags={WEIGHTS_TAG: digest}
         )
         # not pyfunc.log_model: it needs an active run, and ending that would change the run's status
-        Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=pyfunc,
-            model_id=made.model_id,
-            run_id=run_id,
-            **_content(bundle),
-        )
+        with pickle_forbidden():  # MLflow runs the code of a model to log it
+            Model.log(
+                artifact_path=None,
+                name="model",
+                flavor=pyfunc,
+                model_id=made.model_id,
+                run_id=run_id,
+                **_content(bundle),
+            )
         return f"models:/{made.model_id}"
 
 
@@ -58,12 +62,13 @@ def save(bundle: Path, folder: Path) -> Path:
     """Write a bundle as a model folder of MLflow, without a store; `folder` must not be there. Returns it."""
     from mlflow import pyfunc
 
-    pyfunc.save_model(path=str(folder), **_content(bundle))
+    with pickle_forbidden():
+        pyfunc.save_model(path=str(folder), **_content(bundle))
     return folder
 
 
 def _content(bundle: Path) -> dict[str, Any]:
-    card, classes = _read(bundle / "card.json"), _read(bundle / CONFIG)["classes"]
+    card, classes = _read(bundle / CARD), _read(bundle / CONFIG)["classes"]
     return {
         "python_model": str(MODEL_FILE),
         "artifacts": {"bundle": str(bundle)},
@@ -81,6 +86,36 @@ def weights(bundle: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def identity(bundle: Path) -> str:
+    """Fingerprint of a model, which a repeated exam leaves as it is though the temperature changes: 16 digits."""
+    config = {"members": 1, **_read(bundle / CONFIG)}  # older ones do not say that they are one classifier
+    told = {key: value for key, value in config.items() if key not in NEUTRAL}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    digest.update((bundle / WEIGHTS).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def identity_of(settings: Settings, card: Card) -> str | None:
+    """`identity` of a registered version; None where it has no tag of it and MLflow does not have its files."""
+    if IDENTITY_TAG in card.tags:
+        return card.tags[IDENTITY_TAG]
+    with connected(settings), tempfile.TemporaryDirectory() as scratch:
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        try:
+            for uri in (uri for name in (CONFIG, WEIGHTS) for uri in _inside(card, name)[:1]):
+                path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+                path.replace(Path(scratch) / path.name)
+            return identity(Path(scratch))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        except (OSError, ValueError, TypeError):  # not there, or not what we would have written
+            return None
+
+
 def requirements(bundle: Path) -> list[str]:
     """The exact versions of what the bundle's code imports, without a local build's suffix (`+cpu`)."""
     values = _read(bundle / CONFIG).get("values", {})
@@ -96,24 +131,31 @@ def tables(settings: Settings, card: Card, exam_key: str, scratch: Path) -> Iter
     with connected(settings) as client:
         import mlflow
 
-        own = [
-            f"{card.uri}/{inner.path}"
-            for folder in mlflow.artifacts.list_artifacts(artifact_uri=f"{card.uri}/artifacts")
-            for inner in mlflow.artifacts.list_artifacts(artifact_uri=f"{card.uri}/{folder.path}")
-            if inner.path.endswith(f"/{TABLE}")
-        ]
+        own = _inside(card, PREDICTIONS)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         query = f"tags.`esc.key` = '{exam_key}'"
         runs = client.search_runs([experiment.experiment_id], query, max_results=1) if experiment else []
         own += [
-            f"runs:/{run.info.run_id}/{TABLE}"
+            f"runs:/{run.info.run_id}/{PREDICTIONS}"
             for run in runs
-            if any(file.path == TABLE for file in client.list_artifacts(run.info.run_id))
+            if any(file.path == PREDICTIONS for file in client.list_artifacts(run.info.run_id))
         ]
         for number, uri in enumerate(own):
             yield Path(
                 mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch / str(number)))
             )
+
+
+def _inside(card: Card, name: str) -> list[str]:
+    """Where MLflow has the file of this name of a version's bundle; for use while connected."""
+    import mlflow
+
+    return [
+        f"{card.uri}/{inner.path}"
+        for folder in mlflow.artifacts.list_artifacts(artifact_uri=f"{card.uri}/artifacts")
+        for inner in mlflow.artifacts.list_artifacts(artifact_uri=f"{card.uri}/{folder.path}")
+        if inner.path.endswith(f"/{name}")
+    ]
 
 
 def _signature() -> Any:

@@ -1,17 +1,18 @@
-"""A nested study: each fold held out of a study of its own, one after another; their exams make one figure.
+"""A nested study: what the studies of its folds have come to, and the figure that their exams make together.
 
-runs/STUDY/  study.yaml  space.yaml  splits.json  lock  exam/nested.csv  exam/nested.json
+runs/STUDY/  study.yaml  space.yaml  splits.json  label_map.json  lock  exam/nested.csv  exam/nested.json
 runs/STUDY/fold-K/  the study that holds fold K out, like any other
 
 Each fold is predicted by a recipe that was chosen without it. These recipes may differ, so the figure judges the
-procedure (space, sampler, number of trials) and not one recipe: no model comes out of it.
+procedure (space, sampler, number of trials) and not one recipe: no model comes out of it. It is one procedure only
+where every fold had the same limits and the same code. `nested_run` carries such a study on.
 """
 
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +25,19 @@ from escmodels.scores import confusion
 from spaces.domains import Value
 
 from . import predictions
-from .engine import continued, engine_of
-from .errors import Failure, UsageError
+from .errors import Failure
 from .exam import finalists
 from .files import write_atomically
 from .glance import Glance
 from .inside import folds_of, inside
-from .ledger import ENDED, sole_driver
-from .mlflow_tracker import check_tracking
+from .ledger import ENDED
 from .nested_projection import RECORD, TABLE, send
 from .paste import command
-from .run import sync_study
-from .session import Session, open_session
 from .settings import Settings
-from .spec import Spec
-from .studies import create, create_inside, reopen, reopen_nested, update
+from .studies import COMMON, mixed_of, recorded_of
 from .study import Study
-from .terminal import progress, say
 
 NOT_BEGUN = "not begun"
-Accept = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,8 @@ class FoldResult:
     values: Mapping[str, Value] = field(default_factory=dict)  # of the winner
     exam: Exam | None = None  # of the winner
     mixed: tuple[Mapping[str, Any], ...] = ()  # changes of data or code that were accepted on the way
+    examined: float | None = None  # when that exam was written down, in s since 1970
+    asked: Mapping[str, Any] = field(default_factory=dict)  # what stands in its study.yaml; empty: not begun
 
 
 @dataclass(frozen=True)
@@ -67,107 +63,11 @@ class Nested:
 
     study: Study
     folds: tuple[FoldResult, ...]
-    exam: Exam | None  # of all folds together; None until each is examined
+    exam: Exam | None  # of all folds together; None until each is examined, or where it is out of date
 
     def count(self, state: str) -> int:
         """Number of trials in a state, over all folds."""
         return sum(fold.trials.get(state, 0) for fold in self.folds)
-
-
-def run_nested(
-    spec: Spec,
-    space: str,
-    settings: Settings,
-    *,
-    name: str | None = None,
-    engine: Mapping[str, Any] | None = None,
-    examine: bool = True,
-) -> Nested:
-    """Begin a nested study and carry it to its end; see `run.run_study`. spec: of protocol `nested`."""
-    outer = create(spec, space, settings, name)
-    _check_mlflow(settings)
-    asked = engine_of(engine or {})
-    try:
-        outer.open_clips(
-            settings, progress
-        )  # deals folds where they are to be made: the same for every study inside
-        outer.write(asdict(asked))
-    finally:
-        outer.release()
-    return _carry_on(outer, settings, engine, examine, lambda sentence: False, {})
-
-
-def resume_nested(
-    name: str,
-    settings: Settings,
-    *,
-    engine: Mapping[str, Any] | None = None,
-    examine: bool = True,
-    accept: Accept = lambda sentence: False,
-    **changes: Any,
-) -> Nested:
-    """Go on with a nested study where it stopped; see `run.resume_study`."""
-    outer = reopen_nested(name, settings, **changes)
-    _check_mlflow(settings)
-    return _carry_on(outer, settings, engine, examine, accept, changes)
-
-
-def examine_nested(
-    name: str, settings: Settings, *, engine: Mapping[str, Any] | None = None, **changes: Any
-) -> Nested:
-    """Hold the exams of all folds again or for the first time, and join them.
-
-    Raises `UsageError` where the study of a fold was not begun.
-    """
-    outer = reopen_nested(name, settings, **changes)
-    missing = [result.study for result in results(outer.folder) if result.state == NOT_BEGUN]
-    if missing:
-        raise UsageError(
-            f"study {name} is not through, {missing[0]} was not begun; run '{command(settings, 'resume', name)}' first"
-        )
-    with sole_driver(outer.folder):
-        for fold in folds_of(outer.folder):
-            study = reopen(inside(name, fold), settings, **changes)
-            with open_session(study, settings, continued(study, engine)) as session:
-                session.examine()
-        return conclude(outer, settings)
-
-
-def _carry_on(
-    outer: Study,
-    settings: Settings,
-    engine: Mapping[str, Any] | None,
-    examine: bool,
-    accept: Accept,
-    changes: Mapping[str, Any],
-) -> Nested:
-    """Every study that is not done, in the order of the folds; then the figure, if all are examined."""
-    with sole_driver(outer.folder):
-        wanted = continued(outer, engine)
-        update(outer, asdict(wanted))
-        known = {result.fold: result for result in results(outer.folder)}
-        for fold, before in known.items():
-            if before.state == "done" and not changes:
-                continue
-            say(f"fold {fold} of {', '.join(map(str, known))}: study {before.study} holds it out")
-            new = before.state == NOT_BEGUN
-            study = create_inside(outer, fold) if new else reopen(before.study, settings, **changes)
-            engine_now = wanted if new else continued(study, engine)
-            with open_session(study, settings, engine_now, new=new, accept=accept) as session:
-                _whole(session, examine)
-        return conclude(outer, settings) if examine else Nested(outer, results(outer.folder), None)
-
-
-def _whole(session: Session, examine: bool) -> None:
-    session.search()
-    if examine:
-        session.examine()
-        session.ledger.set_state("done")
-
-
-def _check_mlflow(settings: Settings) -> None:
-    if remark := check_tracking(settings.tracking_uri):
-        say(remark)
 
 
 def results(folder: Path) -> tuple[FoldResult, ...]:
@@ -180,31 +80,34 @@ def _result(folder: Path, fold: int) -> FoldResult:
     place = folder.parent / name
     if not (place / "study.yaml").exists():
         return FoldResult(fold, name, NOT_BEGUN)
+    result = FoldResult(fold, name, "running", asked=recorded_of(place))
     if not (place / "ledger.sqlite").exists():  # cut off before its first trial
-        return FoldResult(fold, name, "running")
+        return result
     ledger = Glance(place / "ledger.sqlite")
     try:
         rows, mixed = ledger.trials(), tuple(ledger.fact("mixed") or ())
         states = Counter(row.state for row in rows)
         counts = {state: states[state] for state in (*ENDED, *states) if states[state]}
-        state = ledger.state[0]
+        result = replace(result, state=ledger.state[0], trials=counts, mixed=mixed)
         if not any(row.state == "complete" and row.objective is not None for row in rows):
-            return FoldResult(fold, name, state, counts, mixed=mixed)
+            return result
         (row,) = finalists(ledger, 1)
         record = ledger.fact(f"exam/{row.number}")
     finally:
         ledger.close()
+    result = replace(result, winner=row.number, objective=row.objective, values=row.values)
     changed = max((change["time"] for change in mixed), default=0.0)
     if record is None or record["time"] <= changed:  # an exam on other data, or by other code, counts no more
-        return FoldResult(fold, name, state, counts, row.number, row.objective, row.values, mixed=mixed)
+        return result
     exam = Exam.from_json(json.dumps(record["exam"]))
-    return FoldResult(fold, name, state, counts, row.number, row.objective, record["values"], exam, mixed)
+    return replace(result, values=record["values"], exam=exam, examined=record["time"])
 
 
 def conclude(outer: Study, settings: Settings) -> Nested:
     """Join the exams of all folds into one figure, and keep it in the folder of the nested study.
 
-    Raises `Failure` where the winner of a fold is not examined, or exams were held on different data.
+    Raises `Failure` where the winner of a fold is not examined, or exams were held on different data, after searches
+    with different limits, or by different code that nobody accepted.
     """
     found = results(outer.folder)
     exams = []
@@ -213,7 +116,7 @@ def conclude(outer: Study, settings: Settings) -> Nested:
             again = command(settings, "exam", outer.name)
             raise Failure(f"the winner of study {result.study} was not examined; run '{again}'")
         exams.append((result, result.exam))
-    check_joinable(exams)
+    check_joinable(exams, mixed_of(outer.folder))
     tables = [
         predictions.read(predictions.place(outer.folder.parent / result.study, result.winner or 0))
         for result in found
@@ -233,24 +136,11 @@ def conclude(outer: Study, settings: Settings) -> Nested:
     return Nested(outer, found, exam)
 
 
-def sync_nested(name: str, settings: Settings) -> int:
-    """Send what the ledgers of the folds still hold for MLflow, and the figure; the number of changes sent.
+def check_joinable(exams: Sequence[tuple[FoldResult, Exam]], mixed: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Raises `Failure` unless all exams are of the same data, seeds, limits and code, each of its own fold.
 
-    Raises `Failure` where MLflow does not take it.
+    mixed: changes of the code that were accepted for the nested study.
     """
-    folder = settings.existing_study(name)
-    begun = [result.study for result in results(folder) if result.state != NOT_BEGUN]
-    sent = sum(sync_study(one, settings) for one in begun)
-    if recalled(folder) is not None:
-        dataset = reopen_nested(name, settings).dataset
-        if not send(folder, settings, data_name=dataset.name, synthetic=dataset.synthetic):
-            raise Failure(f"the folds of study {name} are in MLflow, its joint figure is not")
-        sent += 1
-    return sent
-
-
-def check_joinable(exams: Sequence[tuple[FoldResult, Exam]]) -> None:
-    """Raises `Failure` unless all exams are of the same data and seeds, each of its own fold."""
     first, one = exams[0]
     for result, exam in exams:
         if exam.protocol != f"held-out {result.fold}":
@@ -264,6 +154,28 @@ def check_joinable(exams: Sequence[tuple[FoldResult, Exam]]) -> None:
                     f"({here} and {there}), so they make no common figure; begin a new study"
                     + (", or hold all exams again with 'exam'" if what == "seeds" else "")
                 )
+        if unlike := unequal(result.asked, first.asked):
+            here, there = (
+                ", ".join(f"{name} {of.asked.get(name)}" for name in unlike) for of in (first, result)
+            )
+            raise Failure(
+                f"studies {first.study} and {result.study} had different limits ({here}; and {there}), so they make "
+                "no common figure; bring all folds to the same with 'resume'"
+            )
+        codes = [of.asked.get("code_fingerprint") for of in (first, result)]
+        accepted = {
+            change[side] for change in mixed if change["what"] == "code" for side in ("before", "now")
+        }
+        if codes[0] != codes[1] and not accepted.issuperset(codes):
+            raise Failure(
+                f"studies {first.study} and {result.study} were run by different code ({codes[0]} and {codes[1]}), so "
+                "they make no common figure; begin a new study, or resume this one with --accept-changed"
+            )
+
+
+def unequal(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names of the limits in which two studies differ, as their study.yaml have them."""
+    return [name for name in COMMON if one.get(name) != other.get(name)]
 
 
 def joined(tables: Sequence[OutOfFold]) -> OutOfFold:
@@ -296,12 +208,9 @@ def _record(exam: Exam, found: Sequence[FoldResult], table: OutOfFold) -> dict[s
         "classes": list(table.classes),
         "folds": [
             {
-                "fold": result.fold,
-                "study": result.study,
-                "trial": result.winner,
+                **_origin(result),
                 "objective": result.objective,
                 "accuracy": result.exam.mean if result.exam else None,
-                "values": dict(result.values),
             }
             for result in found
         ],
@@ -309,12 +218,46 @@ def _record(exam: Exam, found: Sequence[FoldResult], table: OutOfFold) -> dict[s
     }
 
 
+def _origin(result: FoldResult) -> dict[str, Any]:
+    """What of a fold the joint figure is made of: once one of these is another, the figure is out of date."""
+    return {
+        "fold": result.fold,
+        "study": result.study,
+        "trials": sum(result.trials.values()),
+        "trial": result.winner,
+        "values": dict(result.values),
+        "examined": result.examined,
+    }
+
+
 def recalled(folder: Path) -> Exam | None:
-    """The figure of a nested study, if it was ever made. Raises `Failure` for a damaged record."""
+    """The figure of a nested study, if it was made of what its folds are now. Raises `Failure` for a damaged record."""
+    record = _read_record(folder)
+    return None if record is None or _outdated(folder, record) else Exam.from_json(json.dumps(record["exam"]))
+
+
+def stale(folder: Path) -> bool:
+    """Whether the figure of a nested study was made, and its folds have changed since: `recalled` has none then."""
+    record = _read_record(folder)
+    return record is not None and _outdated(folder, record)
+
+
+def _outdated(folder: Path, record: Mapping[str, Any]) -> bool:
+    now = json.loads(
+        json.dumps([_origin(result) for result in results(folder)])
+    )  # as it comes back from a file
+    kept = [{name: fold.get(name) for name in now[0]} for fold in record["folds"]]
+    return bool(kept != now)
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / RECORD
     if not path.exists():
         return None
     try:
-        return Exam.from_json(json.dumps(json.loads(path.read_text(encoding="utf-8"))["exam"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        Exam.from_json(json.dumps(record["exam"]))
+        assert isinstance(record["folds"], list)
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise Failure(f"{path} cannot be read: {error}; hold the exam of the study again") from error
+    return dict(record)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from .figures import confusion_png
+from .files import write_atomically
 from .glance import Glance
 from .inside import folds_of, inside
 from .mlflow_tracker import MlflowTracker
@@ -19,10 +20,12 @@ TABLE, RECORD = Path("exam") / "nested.csv", Path("exam") / "nested.json"
 def send(folder: Path, settings: Settings, *, data_name: str, synthetic: bool) -> bool:
     """Bring the figure of the nested study in a folder into MLflow, once however often it is sent.
 
-    Where that cannot be done the remark says how to do it later. Returns whether it was done.
+    Where that cannot be done the remark says how to do it later. Returns whether it was done; the record keeps where
+    it was sent to. Needs the lock of the study.
     """
     name = folder.name
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    sent = [uri for uri in record.get("sent") or () if uri != settings.tracking_uri]
     exam, moment = record["exam"], int(record["time"] * 1000)
     studies = [inside(name, fold) for fold in folds_of(folder)]
     glance = Glance(folder.parent / studies[0] / "ledger.sqlite")
@@ -59,4 +62,13 @@ def send(folder: Path, settings: Settings, *, data_name: str, synthetic: bool) -
         later = command(settings, "sync", name)
         say(f"the figure of {name} is not in MLflow ({error}); send it later with: {later}")
         return False
+    write_atomically(
+        folder / RECORD, json.dumps(record | {"sent": [*sent, settings.tracking_uri]}, indent=1) + "\n"
+    )
     return True
+
+
+def sent_to(folder: Path) -> list[str]:
+    """The MLflow stores that have the figure as it is now; it is written anew without them."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return list(record.get("sent") or ())

@@ -1,15 +1,17 @@
 """What a nested study came to, for people and for scripts."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from escmodels.exams import Exam
 
-from .nested import FoldResult, Nested
+from .nested import FoldResult, Nested, stale
 from .nested_projection import TABLE
 from .paste import command, relative
 from .rerun import run_command
 from .settings import Settings
+from .studies import mixed_of
 from .terminal import table
 
 
@@ -24,13 +26,17 @@ def boxed(nested: Nested, settings: Settings) -> tuple[str, str]:
         *exam_lines(nested.exam),
     ]
     if nested.exam is None:
-        lines.append(f"exam      not held yet: {command(settings, 'exam', study.name)}")
+        lines.append(
+            stale_line(study.name, study.folder, settings)
+            or f"exam      not held yet: {_exam(study.name, settings)}"
+        )
     else:
         lines.append(f"table     {relative(study.folder / TABLE)} has the prediction of every clip")
-    for fold in nested.folds:
+    mixed = [(study.name, mixed_of(study.folder)), *((fold.study, fold.mixed) for fold in nested.folds)]
+    for name, changes in mixed:
         lines += [
-            f"caution   {change['what']} of {fold.study} changed from {change['before']} to {change['now']} on the way"
-            for change in fold.mixed
+            f"caution   {change['what']} of {name} changed from {change['before']} to {change['now']} on the way"
+            for change in changes
         ]
     lines += [
         "model     none: every fold was predicted by a recipe chosen without it, so the figure judges the procedure",
@@ -39,6 +45,17 @@ def boxed(nested: Nested, settings: Settings) -> tuple[str, str]:
         f"  {run_command(study, settings)}",
     ]
     return f"nested study {study.name}", "\n".join(lines)
+
+
+def stale_line(name: str, folder: Path, settings: Settings) -> str:
+    """What is said instead of a figure that is older than what its folds are now; "" where there is none such."""
+    if not stale(folder):
+        return ""
+    return f"exam      out of date, the folds have changed since it was held; hold it again: {_exam(name, settings)}"
+
+
+def _exam(name: str, settings: Settings) -> str:
+    return command(settings, "exam", name)
 
 
 def fold_lines(folds: tuple[FoldResult, ...]) -> list[str]:
@@ -89,15 +106,16 @@ def as_json(nested: Nested, settings: Settings) -> dict[str, Any]:
             "synthetic": study.dataset.synthetic,
             "clips": len(study.dataset.clips),
         },
-        **status_json(nested.folds, nested.exam),
+        **status_json(nested.folds, nested.exam, stale(study.folder)),
+        "mixed": list(mixed_of(study.folder)),
         "predictions": str(study.folder / TABLE) if nested.exam else None,
         "model": None,
         "run": run_command(study, settings),
     }
 
 
-def status_json(folds: tuple[FoldResult, ...], exam: Exam | None) -> dict[str, Any]:
-    """Folds and figure for a script."""
+def status_json(folds: tuple[FoldResult, ...], exam: Exam | None, outdated: bool) -> dict[str, Any]:
+    """Folds and figure for a script. outdated: there was a figure, and it is not of what the folds are now."""
     return {
         "folds": [
             {
@@ -114,6 +132,7 @@ def status_json(folds: tuple[FoldResult, ...], exam: Exam | None) -> dict[str, A
             for fold in folds
         ],
         "exam": json.loads(exam.to_json()) if exam else None,
+        "exam_outdated": outdated,
     }
 
 

@@ -1,5 +1,7 @@
 """Commands that can be pasted into the shell that ran this one."""
 
+import dataclasses
+import re
 import shlex
 import shutil
 import sys
@@ -7,11 +9,31 @@ from pathlib import Path
 
 from .settings import Settings
 
+LOGIN = re.compile(r"(?<=://)[^/?#\s'\"]*@")  # user:password of an address
+
 
 def command(settings: Settings, *words: str | Path) -> str:
     """This program with these words, and with the flags that lead it to the same place."""
     written = [shlex.quote(relative(word) if isinstance(word, Path) else word) for word in words]
     return " ".join([_program(), *written, *_place(settings)])
+
+
+def without_login(text: str) -> str:
+    """A text in which no address names its user and password any more.
+
+    >>> without_login("--tracking-uri https://joe:secret@tracker.org/runs")
+    '--tracking-uri https://tracker.org/runs'
+    """
+    return LOGIN.sub("", text)
+
+
+def shareable(settings: Settings) -> Settings:
+    """The same for commands on pages that travel: their addresses name no user and no password."""
+    return dataclasses.replace(
+        settings,
+        tracking_uri=without_login(settings.tracking_uri),
+        registry_uri=without_login(settings.registry_uri),
+    )
 
 
 def relative(path: Path | str) -> str:

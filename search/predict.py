@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import registry
 from .bundle import is_bundle
 from .datasets.waves.beside import cores, in_order
-from .errors import UsageError
+from .errors import Failure, UsageError
 from .settings import Settings, resolve
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ COLUMNS = ("file", "start", "end", "label", "probability", "probabilities")
 SHARE = 12  # sounds that one thread decodes and judges at a time
 SOUNDS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 REGISTERED = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)(?:@(?P<alias>[^@/:]+)|/(?P<version>\d+))?")
+OWN_CODE = "esc_model_"  # what pyfunc_model.py calls the code in a bundle
 LOGGED = re.compile(r"runs:/.+|models:/m-[0-9a-f]{32}")
 
 
@@ -66,7 +67,7 @@ class Model:
 
         several = [sounds] if isinstance(sounds, str | Path | bytes | tuple) else list(sounds)
         rows: list[Row] = []
-        for _, found in self.each(several, windows=windows, top_k=top_k):
+        for _, found, _ in self.each(several, windows=windows, top_k=top_k):
             if isinstance(found, str):
                 raise UsageError(found)
             rows += found
@@ -79,8 +80,8 @@ class Model:
         names: Sequence[str] | None = None,
         windows: bool = False,
         top_k: int = 1,
-    ) -> Iterator[tuple[str, list[Row] | str]]:
-        """Sound by sound, in order: its name with its rows (of `COLUMNS`), or with why it could not be read.
+    ) -> Iterator[tuple[str, list[Row] | str, float]]:
+        """Sound by sound, in order: its name, its rows (of `COLUMNS`) or why it could not be read, and its seconds.
 
         names: what the sounds are called (default: their paths, or their numbers).
 
@@ -93,13 +94,19 @@ class Model:
         sources = [str(sound) if isinstance(sound, Path) else sound for sound in sounds]
         named = list(zip(called, sources, strict=True))
         if len(named) < 2:
-            yield from self.classifier.each(named, windows, top_k)
+            yield from _timed(self.classifier.each(named, windows, top_k))
             return
         share = max(1, min(SHARE, len(named) // (2 * cores())))
         shares = [named[at : at + share] for at in range(0, len(named), share)]
         with _one_thread_each():
             for found in in_order(lambda part: list(self.classifier.each(part, windows, top_k)), shares):
-                yield from found
+                yield from _timed(found)
+
+
+def _timed(found: Iterable[Any]) -> Iterator[tuple[str, list[Row] | str, float]]:
+    """What a model yields. An older one does not say how long a sound was: its last window ends with it, if heard."""
+    for name, rows, *seconds in found:
+        yield name, rows, seconds[0] if seconds else 0.0 if isinstance(rows, str) else rows[-1][2]
 
 
 def _name(number: int, sound: Sound) -> str:
@@ -128,7 +135,8 @@ def load_model(model: str, settings: Settings | None = None) -> Model:
     model: `models:/NAME@ALIAS`, `models:/NAME/3`, `NAME` (its champion), `runs:/ID/model`, `models:/m-ID`, or a
         folder (a bundle, or a model folder of MLflow).
     settings: default from the environment, as on the command line.
-    Raises `UsageError` for what does not exist, naming what does.
+    Raises `UsageError` for what does not exist, naming what does, and for what is damaged; `Failure` where a package
+    is missing that the model needs.
     """
     found = locate(model, settings)
     if not found.bundle:
@@ -137,7 +145,8 @@ def load_model(model: str, settings: Settings | None = None) -> Model:
     from .pyfunc_model import SoundClassifier
 
     classifier = SoundClassifier()
-    classifier.load(Path(found.uri))
+    with unpacking(found.name):
+        classifier.load(Path(found.uri))
     return Model(found.name, classifier)
 
 
@@ -162,22 +171,41 @@ def locate(model: str, settings: Settings | None = None) -> Found:
 
 
 def load_pyfunc(found: Found) -> Any:
-    """MLflow's `PyFuncModel` of what is no bundle. Raises `UsageError` for what is not ours or cannot be loaded."""
+    """MLflow's `PyFuncModel` of what is no bundle. Raises as `load_model` does; `UsageError` for what is not ours."""
     registry.quiet_mlflow()
     from mlflow import pyfunc
     from mlflow.exceptions import MlflowException
 
     with registry.connected(found.settings) if found.settings else nullcontext():
         try:  # inside: what comes out of a connection has become a failure of the store
-            with registry.pickle_forbidden():
+            with registry.pickle_forbidden(), unpacking(found.name):
                 loaded = pyfunc.load_model(found.uri)
-        except (MlflowException, OSError) as error:
+        except MlflowException as error:
             raise UsageError(
                 f"model {found.uri} cannot be loaded: {' '.join(str(error).split())[:300]}"
             ) from error
     if not hasattr(loaded.unwrap_python_model(), "each"):
         raise UsageError(f"model {found.uri} was not made by escsearch, or by an older one: ship it again")
     return loaded
+
+
+@contextmanager
+def unpacking(model: str) -> Iterator[None]:
+    """Around all that reads a model: says in a sentence that it is damaged (`UsageError`) or lacks a package."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError, KeyError, SyntaxError) as error:
+        package = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+        if package and not package.startswith(OWN_CODE):
+            raise Failure(
+                f"model {model} cannot be loaded: it needs {package}, which is not installed: pip install {package}"
+            ) from error
+        reason = f"{' '.join(str(error).split())[:300]} ({type(error).__name__})"
+        elsewhere = isinstance(error, OSError) and not isinstance(
+            error, FileNotFoundError
+        )  # a disk, a network
+        advice = "" if elsewhere else "; ship it again with 'promote STUDY'"
+        raise UsageError(f"model {model} cannot be loaded: {reason}{advice}") from error
 
 
 def collect(arguments: Sequence[str]) -> list[Path]:

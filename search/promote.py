@@ -57,6 +57,22 @@ class Gate:
 USUAL = Gate()  # of `run` and `resume`
 
 
+def options(gate: Gate, how: str, model: str | None) -> list[str]:
+    """The options of `promote` that ask for this once more; how, model: as for `run.promote_study`."""
+    asked = {
+        "--model": model,
+        "--ship": how if how != "refit" else None,
+        "--min-gain": gate.min_gain if gate.min_gain != USUAL.min_gain else None,
+        "--level": gate.level if gate.level != USUAL.level else None,
+        "--max-params": gate.max_params,
+        "--max-latency": gate.max_latency_ms,
+    }
+    words = [
+        f"{option}={value}" for option, value in asked.items() if value is not None
+    ]  # = : it may be negative
+    return [*words, *(["--accept-tie"] if gate.accept_tie else [])]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was decided, and the sentence with the figures that says why."""
@@ -89,8 +105,9 @@ def decide(challenger: Candidate, champion: Candidate | None, gate: Gate = USUAL
         return Verdict(True, f"first champion: {figure(challenger.exam)}")
     gain = challenger.exam.mean - champion.exam.mean
     enough = gain >= gate.min_gain - ROUNDING
-    found = f"{figure(challenger.exam)} against the champion's {figure(champion.exam)}: gain {100 * gain:+.1f} points"
-    needs = f"{'needed' if enough else 'needs'} {100 * gate.min_gain:+.1f}"
+    shown, asked = _points(gain, gate.min_gain, enough)
+    found = f"{figure(challenger.exam)} against the champion's {figure(champion.exam)}: gain {shown} points"
+    needs = f"{'needed' if enough else 'needs'} {asked}"
     difference = _difference(challenger, champion)
     if difference is None:
         return Verdict(enough, f"{found}, {needs}; by means alone: {_missing(challenger, champion)}")
@@ -112,17 +129,35 @@ def figure(exam: Exam) -> str:
     return f"{100 * exam.mean:.1f} % [{100 * exam.low:.1f}, {100 * exam.high:.1f}]"
 
 
+def _points(gain: float, needed: float, enough: bool) -> tuple[str, str]:
+    """Both in points, with as many digits as show that it is, or is not, enough."""
+    for digits in range(1, 10):
+        shown, asked = f"{100 * gain:+.{digits}f}", f"{100 * needed:+.{digits}f}"
+        if (float(shown) >= float(asked)) is enough:
+            break
+    return shown, asked
+
+
+def _above(value: float, limit: float) -> str:
+    """A value with as many digits as show that it is over the limit, three at least."""
+    for digits in range(3, 18):
+        text = f"{value:,.{digits}g}"
+        if "e" not in text and float(text.replace(",", "")) > limit:
+            return text
+    return repr(value)
+
+
 def _over(challenger: Candidate, gate: Gate) -> str:
     """Which limit it does not keep; empty if it keeps all that are set."""
     rows = (
-        ("--max-params", challenger.params, gate.max_params, "has", ",.0f", "parameters"),
-        ("--max-latency", challenger.latency_ms, gate.max_latency_ms, "takes", ",.3g", "ms a clip"),
+        ("--max-params", challenger.params, gate.max_params, "has", "parameters"),
+        ("--max-latency", challenger.latency_ms, gate.max_latency_ms, "takes", "ms a clip"),
     )
-    for option, value, limit, verb, form, unit in rows:
+    for option, value, limit, verb, unit in rows:
         if limit is not None and value is None:
-            return f"nobody knows how many {unit} it {verb}, and {option} {limit:{form}} asks"
+            return f"nobody knows how many {unit} it {verb}, and {option} {limit:,.15g} asks"
         if limit is not None and value is not None and value > limit:
-            return f"it {verb} {value:{form}} {unit}, more than {option} {limit:{form}}"
+            return f"it {verb} {_above(value, limit)} {unit}, more than {option} {limit:,.15g}"
     return ""
 
 

@@ -71,7 +71,7 @@ class SoundClassifier(PythonModel):
             raise MlflowException.invalid_parameter_value(f"top_k must be at least 1, got {top_k}")
         windows = bool(params.get("windows", False))
         rows: list[Row] = []
-        for _, found in self.each(_sources(model_input), windows, top_k):
+        for _, found, _ in self.each(_sources(model_input), windows, top_k):
             if isinstance(found, str):
                 raise MlflowException.invalid_parameter_value(found)
             rows += found
@@ -79,8 +79,8 @@ class SoundClassifier(PythonModel):
 
     def each(
         self, sources: Iterable[tuple[str, Source]], windows: bool = False, top_k: int = 1
-    ) -> Iterator[tuple[str, list[Row] | str]]:
-        """Name by name, in order: its rows (of `COLUMNS`), or in a sentence why it cannot be used.
+    ) -> Iterator[tuple[str, list[Row] | str, float]]:
+        """Name by name, in order: its rows (of `COLUMNS`), or in a sentence why it cannot be used; its seconds.
 
         Sounds share the batches of the net, up to `TOGETHER` seconds of them. Several threads may call it at once.
         """
@@ -100,13 +100,14 @@ class SoundClassifier(PythonModel):
 
     def _judged(
         self, held: list[tuple[str, Any]], windows: bool, top_k: int
-    ) -> Iterator[tuple[str, list[Row] | str]]:
+    ) -> Iterator[tuple[str, list[Row] | str, float]]:
         found = iter(self._found([wave for _, wave in held if not isinstance(wave, str)]))
         for name, wave in held:
             if isinstance(wave, str):
-                yield name, wave
+                yield name, wave, 0.0
             else:
-                yield name, list(self._rows(name, len(wave) / self.rate, next(found), windows, top_k))
+                seconds = len(wave) / self.rate
+                yield name, list(self._rows(name, seconds, next(found), windows, top_k)), seconds
 
     def _found(self, waves: list[Any]) -> list[tuple[Any, ...]]:
         """Of each sound: start and end of its windows, their probabilities, and those of the whole."""
@@ -143,6 +144,11 @@ class SoundClassifier(PythonModel):
         if samples_TC.ndim not in (1, 2) or samples_TC.size == 0:
             raise wrong(
                 name, f"its `samples` have shape {list(samples_TC.shape)}, expected one number a sample"
+            )
+        if samples_TC.ndim == 2 and samples_TC.shape[1] > samples_TC.shape[0]:
+            shape = list(samples_TC.shape)
+            raise wrong(
+                name, f"its `samples` have shape {shape}, expected [samples, channels]: transpose them"
             )
         if not (isinstance(rate, int | float | np.number) and LOWEST <= rate <= HIGHEST):
             raise wrong(name, f"its `rate` is {rate}, expected {LOWEST} to {HIGHEST} Hz")

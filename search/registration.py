@@ -13,6 +13,7 @@ import yaml
 from escmodels.exams import Exam, OutOfFold
 
 from . import bundle, model_log, predictions, registry, reigns
+from .bundle import REFIT
 from .errors import Failure
 from .ledger import TrialRow
 from .mlflow_tracker import MlflowTracker
@@ -24,10 +25,8 @@ from .settings import Settings
 from .study import Study
 from .terminal import say
 
-REFIT = "refit on all folds"  # how versions were shipped that do not say so
 FROM_CARD = (
     "shipped",
-    "expected",
     "temperature",
     "params",
     "size_bytes",
@@ -57,27 +56,34 @@ def register(
     exam: Exam,
     folder: Path,
     gate: Gate,
+    *,
+    name: str | None = None,
 ) -> Shipped:
     """Judge the winner against the champion of its name, and make it champion if the gate lets it.
 
     One that is refused, but can be compared with the champion, is registered as its `challenger`. facts: the study's
-    in the tracker. Raises `TrackerDown`, `TrackerRefused` or `Failure` when MLflow does not take it; calling again
-    is safe, also after a kill.
+    in the tracker; name: the model's, None for the study's own. Raises `TrackerDown`, `TrackerRefused` or `Failure`
+    when MLflow does not take it; calling again is safe, also after a kill.
     """
-    name, card = study.model_name, bundle.read_card(folder)
+    name, card = name or study.model_name, bundle.read_card(folder)
     source = origin(facts.name, facts.id, row.number)
-    own = same(settings, name, source, card.get("shipped", REFIT), model_log.weights(folder))
+    own = same(settings, name, source, card.get("shipped", REFIT), model_log.identity(folder))
     challenger = candidate(exam, predictions.place(study.folder, row.number), card)
     verdict = judge(settings, name, challenger, gate, own)
     if own and registry.CHAMPION in own.aliases:
-        registry.tag(settings, name, own.version, _figures(exam))  # the exam may have been repeated since
+        known = {model_log.IDENTITY_TAG: model_log.identity(folder)}
+        registry.tag(
+            settings, name, own.version, known | _figures(exam, card)
+        )  # it may have been examined again
         reigns.promote(settings, name, own.version, verdict.reason)  # may have been cut off
         return Shipped(name, own.version, True, verdict.reason)
     was = own is not None and registry.SINCE_TAG in own.tags  # then its tags say why it was promoted
     if not verdict.comparable or (was and not verdict.promote):
         return Shipped(name, own.version if own else None, False, verdict.reason)
-    tags = source | _figures(exam) | _description(study, folder, card, exam, verdict)
-    if own is None:
+    tags = source | _figures(exam, card) | _description(study, folder, card, exam, verdict)
+    if own is None or own.tags.get(model_log.WEIGHTS_TAG) != model_log.weights(
+        folder
+    ):  # of another temperature
         model = model_log.log_model(settings, _model_run(study, facts, connect(), row, folder), folder)
         version = registry.register(settings, model, name, tags)
     else:  # of a session that was cut off before it could promote, or was refused
@@ -127,21 +133,23 @@ def candidate(exam: Exam, table: Path, card: Mapping[str, Any]) -> Candidate:
 
 
 def same(
-    settings: Settings, name: str, origin: Mapping[str, str], shipped: str, weights: str | None = None
+    settings: Settings, name: str, origin: Mapping[str, str], shipped: str, identity: str | None = None
 ) -> Card | None:
-    """The version that a model of a trial was registered as, if it was.
+    """The version that a model of a trial was registered as, if it was: the champion if that is one, or the newest.
 
-    origin: see there; shipped: how the card's text on that begins; weights: their fingerprint, None before it is
-    trained: then a training again is taken to give the same.
+    origin: see there; shipped: as its card says it; identity: see `model_log`, None before it is trained: then a
+    training again is taken to give the same.
     """
     if registry.nothing(settings) or name not in registry.names(settings):
         return None
-    for known in registry.history(settings, name):
-        made = known.tags.get("shipped", REFIT).startswith(shipped)
-        alike = known.tags.get(model_log.WEIGHTS_TAG) in (weights, None) or weights is None
-        if made and alike and origin.items() <= known.tags.items():
-            return known
-    return None
+    alike = [
+        known
+        for known in registry.history(settings, name)
+        if known.tags.get("shipped", REFIT) == shipped
+        and origin.items() <= known.tags.items()
+        and (identity is None or model_log.identity_of(settings, known) == identity)
+    ]
+    return min(alike, key=lambda known: registry.CHAMPION not in known.aliases, default=None)
 
 
 def origin(study: str, id: str, trial: int) -> dict[str, str]:
@@ -169,8 +177,10 @@ def _read(table: Path) -> OutOfFold | None:
         return None
 
 
-def _figures(exam: Exam) -> dict[str, str]:
-    return {registry.EXAM_TAG: exam.to_json(), "test_accuracy": f"{exam.mean:.4f}"}
+def _figures(exam: Exam, card: Mapping[str, Any]) -> dict[str, str]:
+    """What a repeated exam changes."""
+    told = {key: card[key] for key in ("expected",) if key in card}
+    return {registry.EXAM_TAG: exam.to_json(), "test_accuracy": f"{exam.mean:.4f}", **told}
 
 
 def _description(
@@ -188,6 +198,7 @@ def _description(
         "non_commercial": str(study.dataset.non_commercial).lower(),
         "recipe": _cut(yaml.safe_dump(card["values"], sort_keys=True)),
         model_log.WEIGHTS_TAG: model_log.weights(folder),
+        model_log.IDENTITY_TAG: model_log.identity(folder),
         **{key: _text(card[key]) for key in FROM_CARD if key in card},
     }
 

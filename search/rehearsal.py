@@ -14,7 +14,7 @@ from .glance import Glance
 from .ledger import Ledger, TrialRow
 from .paste import command
 from .promote import Candidate, Gate, Verdict
-from .registration import REFIT, candidate, judge, origin, same
+from .registration import candidate, judge, origin, same
 from .settings import Settings
 from .studies import reopen
 
@@ -36,12 +36,12 @@ def rehearse(
     finally:
         ledger.close()
     members = len(found.folds) * len(found.seeds) if how == "ensemble" else 0
-    shipped = f"ensemble of {members} " if members else REFIT
-    card, weights = _bundled(study.folder / "model", row, shipped) or ({}, None)
+    shipped = bundle.shipped(members)
+    card, identity = _bundled(study.folder / "model", row, shipped) or ({}, None)
     challenger = candidate(found, predictions.place(study.folder, row.number), card)
     if not card and (gate.max_params, gate.max_latency_ms) != (None, None):
         challenger = _measured(challenger, row.values, classes, members)
-    own = same(settings, study.model_name, source, shipped, weights)
+    own = same(settings, study.model_name, source, shipped, identity)
     return study.model_name, judge(settings, study.model_name, challenger, gate, own)
 
 
@@ -63,12 +63,12 @@ def recalled(ledger: Ledger, name: str, settings: Settings) -> list[tuple[TrialR
 
 
 def _bundled(folder: Path, row: TrialRow, shipped: str) -> tuple[Mapping[str, Any], str] | None:
-    """Card and weights' fingerprint of the model in a study's folder, if it is of this trial and made in this way."""
-    if not bundle.is_bundle(folder) or not (folder / model_log.WEIGHTS).is_file():
+    """Card and identity of the model in a study's folder, if it is of this trial and made in this way."""
+    if not bundle.is_bundle(folder) or not (folder / bundle.WEIGHTS).is_file():
         return None
     card = bundle.read_card(folder)
     alike = card["trial"] == row.number and card["values"] == row.values
-    return (card, model_log.weights(folder)) if alike and card["shipped"].startswith(shipped) else None
+    return (card, model_log.identity(folder)) if alike and card["shipped"] == shipped else None
 
 
 def _measured(
@@ -79,7 +79,8 @@ def _measured(
     from escmodels.ensemble import Ensemble
     from escmodels.recipe import parse
 
-    nets = [Classifier.fresh(parse(values), classes, pretrained=False) for _ in range(max(1, members))]
+    fresh = [Classifier.fresh(parse(values), classes, pretrained=False) for _ in range(max(1, members))]
+    nets = [model.ready("cpu") for model in fresh]  # as a shipped one is: folded, which is faster
     with tempfile.TemporaryDirectory() as nothing:  # no files, of which the size would be told too
         found = bundle.measured(Ensemble(nets) if members else nets[0], Path(nothing))
     return Candidate(challenger.exam, challenger.found, found["params"], found["latency_ms"])

@@ -19,7 +19,9 @@ from .settings import Settings
 
 PROMOTION, ROLLBACK, BY_HAND = "promotion", "rollback", "by hand"
 ENTRY, NOTE = "reign.", "reign.next"
-LONGEST = 2000  # characters of a reason in the log: databases of MLflow take 5000 for a whole tag
+LONGEST = (
+    4000  # bytes of a reason in the log, as it is written: databases of MLflow take 5000 for a whole tag
+)
 Clock = Callable[[], datetime]
 
 
@@ -58,7 +60,7 @@ def completed(tags: Mapping[str, str], champion: int | None, cards: Sequence[Car
     reigns = [Reign(**json.loads(tags[key])) for key in sorted(tags) if _is_entry(key)]
     if not reigns:
         old = [
-            Reign(card.version, card.tags[SINCE_TAG], PROMOTION, card.tags.get(REASON_TAG, "")[:LONGEST])
+            Reign(card.version, card.tags[SINCE_TAG], PROMOTION, _cut(card.tags.get(REASON_TAG, "")))
             for card in cards
             if SINCE_TAG in card.tags
         ]
@@ -90,10 +92,14 @@ def line(reigns: Sequence[Reign]) -> tuple[list[int], dict[int, Reign]]:
     return standing, taken
 
 
-def spans(reigns: Sequence[Reign]) -> list[tuple[Reign, str | None]]:
-    """Each reign with the time at which it ended (None: it goes on), newest first."""
+def spans(reigns: Sequence[Reign], champion: int | None) -> list[tuple[Reign, str | None]]:
+    """Each reign with the time at which it ended (None: it goes on; empty: nobody knows), newest first.
+
+    champion: today's version; None where the alias is gone, or the version with it.
+    """
     ends: list[str | None] = [after.since for _, after in pairwise(reigns)]
-    return list(zip(reigns, [*ends, None], strict=True))[::-1]
+    last = ["" if champion is None else None for _ in reigns[-1:]]
+    return list(zip(reigns, [*ends, *last], strict=True))[::-1]
 
 
 # in MLflow
@@ -119,13 +125,14 @@ def promote(settings: Settings, name: str, version: int, reason: str, clock: Clo
         elif note and (note[0].version, note[0].kind) == (version, PROMOTION):
             throne.seat(note[0])  # with the time and the reason of the call that was cut off
         else:
-            throne.seat(Reign(version, _stamp(clock), PROMOTION, reason[:LONGEST]))
+            throne.seat(Reign(version, _stamp(clock), PROMOTION, _cut(reason)))
 
 
 def rollback(
     settings: Settings, name: str, to: int | None = None, reason: str = "", clock: Clock = now
 ) -> Move:
-    """Make an earlier champion the champion again; None: the one before. A rollback that was cut off is finished.
+    """Make an earlier champion the champion again; None: the one before, or the last that is there if there is none
+    today. A rollback that was cut off is finished.
 
     Raises `UsageError` where there is nobody to go back to, and for a version that never was champion.
     """
@@ -139,8 +146,8 @@ def rollback(
                 throne.seat(reign)
                 return Move(reign, before, again=True)
         target = _target(name, throne, to)
-        said = reason or f"rolled back from version {champion}"
-        reign = Reign(target, _stamp(clock), ROLLBACK, said[:LONGEST])
+        said = reason or (f"rolled back from version {champion}" if champion else "there was no champion")
+        reign = Reign(target, _stamp(clock), ROLLBACK, _cut(said))
         throne.seat(reign)
         return Move(reign, champion)
 
@@ -176,7 +183,7 @@ class _Throne:
         for number in range(self._logged, len(self.reigns)):  # what has happened already
             self._enter(number, self.reigns[number])
         if self.champion != reign.version:
-            note = json.dumps({**asdict(reign), "before": self.champion})
+            note = _written({**asdict(reign), "before": self.champion})
             client.set_registered_model_tag(name, NOTE, note)
             if earlier:  # first: whenever it is cut off, the name still has a champion
                 client.set_registered_model_alias(name, PREVIOUS, str(earlier[-1]))
@@ -194,12 +201,13 @@ class _Throne:
     def earlier(self, reign: Reign | None = None) -> list[int]:
         """The versions to go back to, the last one first in turn, when a reign begins; None: as things are."""
         reigns = [*self.reigns, reign] if reign and self.champion != reign.version else self.reigns
-        return [version for version in line(reigns)[0][:-1] if version in self.there]
+        standing = line(reigns)[0]
+        if reign or self.champion is not None:
+            standing = standing[:-1]  # else nobody is above who reigned last
+        return [version for version in standing if version in self.there]
 
     def _enter(self, number: int, reign: Reign) -> None:
-        self._client.set_registered_model_tag(
-            self._name, f"{ENTRY}{number + 1:04d}", json.dumps(asdict(reign))
-        )
+        self._client.set_registered_model_tag(self._name, f"{ENTRY}{number + 1:04d}", _written(asdict(reign)))
 
 
 def _target(name: str, throne: _Throne, to: int | None) -> int:
@@ -207,7 +215,7 @@ def _target(name: str, throne: _Throne, to: int | None) -> int:
     champion = throne.champion
     if to is None:
         earlier = throne.earlier()
-        if champion is None or not earlier:
+        if not earlier:
             when = f"before version {champion}" if champion else "yet"
             raise UsageError(f"model {name} had no champion {when}; 'models {name}' shows its history")
         return earlier[-1]
@@ -218,6 +226,19 @@ def _target(name: str, throne: _Throne, to: int | None) -> int:
         listed = ", ".join(map(str, known)) or "none"
         raise UsageError(f"version {to} never was champion of model {name}; those to go back to: {listed}")
     return to
+
+
+def _written(entry: object) -> str:
+    """Letters of every script as they are: six characters for each would not fit into a tag."""
+    return json.dumps(entry, ensure_ascii=False)
+
+
+def _cut(reason: str) -> str:
+    """As much of a reason as the log takes."""
+    text = reason.encode(errors="replace").decode()  # a word of the shell need not be Unicode
+    while (over := len(_written(text).encode()) - LONGEST) > 0:
+        text = text[: -max(1, over // 6)]  # a character takes six bytes at most
+    return text
 
 
 def _is_entry(key: str) -> bool:

@@ -13,6 +13,7 @@ from .settings import Settings
 from .spec import Spec
 from .study import SPLITS, Study
 
+LABEL_MAP = "label_map.json"
 # fields of a Spec whose flag has another name than they
 FLAGS = {"exam_seeds": "seeds"}
 REPEATED = (
@@ -30,13 +31,13 @@ REPEATED = (
 
 
 def run_command(study: Study, settings: Settings) -> str:
-    """`run` on the same space, data and folds under the rotating protocol, as it can be pasted."""
+    """`run` on the same space, data and folds under the rotating protocol, as it can be pasted. Writes nothing."""
     spec, plain = study.spec, Spec(study.spec.data)
     words = ["run", _space(study), "--data", relative(spec.data), *layout_words(spec)]
     if spec.classes:
         words += ["--classes", ",".join(spec.classes)]
     if spec.label_map:
-        words += ["--label-map", relative(_label_map(study))]
+        words += ["--label-map", relative(study.folder / LABEL_MAP)]
     if not study.dataset.official_folds and not spec.splits:
         words += ["--splits", relative(study.folder / SPLITS)]
     words += [f"--{name.replace('_', '-')}" for name in ("skip_bad", "accept_similar") if getattr(spec, name)]
@@ -64,10 +65,11 @@ def _space(study: Study) -> str:
     return relative(copy)
 
 
-def _label_map(study: Study) -> Path:
-    path = study.folder / "label_map.json"
-    write_atomically(path, json.dumps(dict(study.spec.label_map or {}), indent=1) + "\n")
-    return path
+def keep_label_map(study: Study) -> None:
+    """Write the label map that `run_command` names, if the study has one and it is not there yet."""
+    path = study.folder / LABEL_MAP
+    if study.spec.label_map and not path.exists():
+        write_atomically(path, json.dumps(dict(study.spec.label_map), indent=1) + "\n")
 
 
 def _text(value: Any) -> str:

@@ -21,7 +21,7 @@ from .promote import USUAL, Gate
 from .sender import ProjectorThread
 from .session import FLUSH, Outcome, open_session
 from .settings import Settings
-from .spec import Spec
+from .spec import NAME, NAMED, Spec
 from .studies import create, reopen
 from .study import Study
 from .terminal import say
@@ -95,11 +95,13 @@ def promote_study(
 
     model: the name to register it under, instead of the one that the study began with. how: see `ship.refit`.
     """
-    study = reopen(name, settings, model=model)
+    if model is not None and not NAME.fullmatch(model):
+        raise UsageError(f"model name {model!r} {NAMED}")
+    study = reopen(name, settings)  # which keeps its own name for the model
     check_reachable(settings.tracking_uri)
     with open_session(study, settings, continued(study, engine)) as session:
         session.recall_exams()
-        session.ship(gate, how)
+        session.ship(gate, how, model)
         return session.outcome()
 
 

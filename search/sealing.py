@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from escmodels.clips import ClipSet
-from escmodels.folds import held_out
+from escmodels.folds import NESTED, held_out
 
 from .datasets.copies.similar import Pair
 from .datasets.copies.together import sentence
@@ -45,8 +45,17 @@ def seal(dataset: Dataset, fold: int, rates: Sequence[int], settings: Settings, 
 
 def check_protocol(dataset: Dataset, protocol: str) -> None:
     """Raises `UsageError` for a fold that cannot be held out; folds that are still to be made are not looked at."""
-    if all(clip.fold for clip in dataset.clips) and (fold := held_out(protocol)) is not None:
-        check_fold(dataset, fold)
+    if not all(clip.fold for clip in dataset.clips):
+        return
+    if protocol == NESTED:
+        for fold in sorted({clip.fold for clip in dataset.clips}):
+            if alone := _alone(dataset, fold):
+                raise UsageError(
+                    f"--nested: {dataset.name} has class {alone[0]} in fold {fold} alone, so nothing could learn it "
+                    "while that fold is held out; leave the class out with --classes"
+                )
+    elif (fold_held := held_out(protocol)) is not None:
+        check_fold(dataset, fold_held)
 
 
 def check_fold(dataset: Dataset, fold: int) -> None:
@@ -55,12 +64,17 @@ def check_fold(dataset: Dataset, fold: int) -> None:
     said = f"--held-out {fold}: {dataset.name} has "
     if fold not in folds:
         raise UsageError(f"{said}the folds {', '.join(map(str, folds))}; name one of them")
-    known = {clip.label for clip in dataset.clips if clip.fold != fold}
-    if strange := sorted({clip.label for clip in dataset.clips} - known):
+    if alone := _alone(dataset, fold):
         raise UsageError(
-            f"{said}class {strange[0]} in this fold alone, so nothing could learn it; hold another fold out, "
+            f"{said}class {alone[0]} in this fold alone, so nothing could learn it; hold another fold out, "
             "or leave the class out with --classes"
         )
+
+
+def _alone(dataset: Dataset, fold: int) -> list[str]:
+    """Classes that no other fold has, by name."""
+    known = {clip.label for clip in dataset.clips if clip.fold != fold}
+    return sorted({clip.label for clip in dataset.clips} - known)
 
 
 def check_copies(dataset: Dataset, leaks: Sequence[Pair], spec: Spec, settings: Settings) -> None:

@@ -11,6 +11,7 @@ POST /invocations        JSON: {"dataframe_records": [ROW, ...], "params": {"top
 Files of this machine cannot be named in a request.
 """
 
+import errno
 import json
 import math
 import os
@@ -32,6 +33,7 @@ from .errors import Failure
 from .settings import Settings
 from .terminal import say
 
+TAKEN = (errno.EADDRINUSE, errno.EACCES)  # the address is ours, the port is not
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SERVED = (
     "__pyfunc_model_path__"  # as in the processes of `mlflow models serve`: the model then reads no files
@@ -60,7 +62,7 @@ def serve(
 
     model: as for `predict.load_model`. port: 0 takes a free one. ready: called when connections are taken, with the
     server's address and a short WAV file to try it with, which goes with the server.
-    Raises `UsageError` for what is no model, `Failure` for an address that cannot be had.
+    Raises `UsageError` for what is no model or a damaged one, `Failure` for an address that cannot be had.
     """
     with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="escsearch-") as name:
         scratch = Path(name)
@@ -85,7 +87,8 @@ def application(model: str, settings: Settings, scratch: Path) -> "Plain":
     name = found.name
     if found.bundle:
         registry.quiet_mlflow()
-        folder = model_log.save(Path(found.uri), scratch / "model")
+        with predict.unpacking(name):
+            folder = model_log.save(Path(found.uri), scratch / "model")
         found = predict.Found(name, str(folder), None)
     loaded = predict.load_pyfunc(found)
     from mlflow.pyfunc import scoring_server
@@ -192,9 +195,11 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last: of what is no name of a host
         reason = getattr(error, "strerror", None) or str(error)
-        raise Failure(f"cannot listen at {host}, port {port} ({reason}): choose another --port") from error
+        busy = isinstance(error, OverflowError) or getattr(error, "errno", None) in TAKEN
+        advice = "choose another --port" if busy else "give an address of this machine as --host"
+        raise Failure(f"cannot listen at {host}, port {port} ({reason}): {advice}") from error
     with listener:
         yield listener
 

@@ -26,7 +26,7 @@ from .pages import EXPERIMENT
 from .paste import command, relative
 from .progress import SearchView
 from .projection import PICTURES, REPORT, read_doubts
-from .promote import USUAL, Gate
+from .promote import USUAL, Gate, options
 from .registration import Shipped, register
 from .rehearsal import recalled
 from .runner import Runner
@@ -353,8 +353,11 @@ class Session:
         self._unseal()
         self.exams = recalled(self.ledger, self.study.name, self.settings)
 
-    def ship(self, gate: Gate = USUAL, how: str = "refit") -> None:
-        """Make a model of the winner, and register it if it gets through the gate. how: see `ship.refit`."""
+    def ship(self, gate: Gate = USUAL, how: str = "refit", name: str | None = None) -> None:
+        """Make a model of the winner, and register it if it gets through the gate.
+
+        how: see `ship.refit`; name: to register it under, None for the study's.
+        """
         row, result = self.exams[0]
         with self._stage("ship"):
             folder = refit(self.study, self.ledger, self.runner, row, result, how)
@@ -362,13 +365,15 @@ class Session:
                 if self._projector.drain(FLUSH):  # the model's run hangs below the study's
                     raise TrackerDown(self._projector.trouble or "it is slow")
                 self.shipped = register(
-                    self.study, self.facts, self.settings, self._connect, row, result, folder, gate
+                    self.study, self.facts, self.settings, self._connect, row, result, folder, gate, name=name
                 )
             except (TrackerDown, TrackerRefused, Failure) as error:
-                again = command(self.settings, "promote", self.study.name)
+                words = options(gate, how, name)
+                again = command(self.settings, "promote", self.study.name, *words)
+                when = "when MLflow is there" if isinstance(error, TrackerDown) else "when that is mended"
                 raise Failure(
                     f"the model is ready at {relative(folder)} but could not be registered ({error}); "
-                    f"run '{again}' when MLflow is there"
+                    f"run '{again}' {when}"
                 ) from error
         self.ledger.set_state("done")
 

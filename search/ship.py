@@ -26,6 +26,7 @@ from .study import Study
 from .terminal import progress, say
 
 WAYS = ("refit", "ensemble")
+NEW, BEFORE = "model-new", "model-before"  # folders of a study while its model is replaced
 PARTS = "model-parts"  # folder of a study: trained models that wait for the others of theirs
 SAME = (
     "values",
@@ -52,6 +53,11 @@ def refit(
     settled = ledger.fact(f"exam/{row.number}")
     agenda = _agenda(study, row, exam, settled, how)
     card = _card(study, row, exam, settled, how, len(agenda))
+    temperature = 1.0 if exam.temperature is None else exam.temperature
+    table = predictions.place(study.folder, row.number)
+    _restore(study.folder)
+    if bundle.is_bundle(folder) and _unchanged(folder, card | {"temperature": temperature}, table):
+        return folder
     model: Classifier | Ensemble
     if bundle.is_bundle(folder) and _same_training(bundle.read_card(folder), card):
         model = unpack(folder)  # the exam may have been repeated since, and with it the temperature
@@ -59,17 +65,41 @@ def refit(
         say(f"training t{row.number:03d}: {card['shipped']}")
         members = _trained(study, runner, agenda)
         model = members[0] if how == "refit" else Ensemble(members)
-    model.temperature = 1.0 if exam.temperature is None else exam.temperature
-    table = predictions.place(study.folder, row.number)
-    with tempfile.TemporaryDirectory(dir=study.folder, prefix="model-") as scratch:
-        written = Path(scratch) / "model"
+    model.temperature = temperature
+    written = study.folder / NEW
+    try:
         bundle.write(model, written, card=card, predictions=table if table.exists() else None)
         bundle.write_card(written, card | bundle.measured(model, written))
         if folder.exists():
-            folder.rename(Path(scratch) / "before")
+            folder.rename(study.folder / BEFORE)
         written.rename(folder)
-    shutil.rmtree(study.folder / PARTS, ignore_errors=True)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+    for rest in (BEFORE, PARTS):
+        shutil.rmtree(study.folder / rest, ignore_errors=True)
     return folder
+
+
+def _restore(study: Path) -> None:
+    """Undo what a process left in a study's folder that was killed while it replaced the model."""
+    shutil.rmtree(study / NEW, ignore_errors=True)
+    if (study / BEFORE).exists():
+        if (study / "model").exists():
+            shutil.rmtree(study / BEFORE)
+        else:
+            (study / BEFORE).rename(study / "model")
+
+
+def _unchanged(folder: Path, wanted: Mapping[str, Any], table: Path) -> bool:
+    """Whether a bundle is, file for file, the one that would be written."""
+    card, copy = bundle.read_card(folder), folder / bundle.PREDICTIONS
+    if bundle.size(folder) != card.get("size_bytes"):
+        return False
+    if any(card.get(key) != value for key, value in json.loads(json.dumps(wanted, default=str)).items()):
+        return False
+    if not (table.exists() and copy.exists()):
+        return table.exists() == copy.exists()
+    return table.read_bytes() == copy.read_bytes()
 
 
 def _agenda(study: Study, row: TrialRow, exam: Exam, settled: dict[str, Any], how: str) -> list[Job]:
@@ -140,7 +170,7 @@ def _card(
         "non_commercial": study.dataset.non_commercial,
         "synthetic": study.dataset.synthetic,
         "clips": len(study.labels),
-        "shipped": f"ensemble of {members} fold models" if ensemble else "refit on all folds",
+        "shipped": bundle.shipped(members if ensemble else 0),
         "expected": expected(exam, how, members),
         "exam": json.loads(exam.to_json()),
     }
@@ -151,8 +181,8 @@ def expected(exam: Exam, how: str, members: int) -> str:
     figure = f"{100 * exam.mean:.1f} % (95 % interval {100 * exam.low:.1f} to {100 * exam.high:.1f})"
     if how == "ensemble":
         return (
-            f"its {members} models scored {figure} each on clips that it had not seen; together they are usually "
-            "better, by how much is not measured, and the temperature is that of a single one"
+            f"its {members} models scored {figure} on average, each on clips that it had not seen; together they are "
+            "usually better, by how much is not measured, and the temperature is that of single ones"
         )
     return (
         f"its recipe scored {figure} on clips it had not seen, trained on some of the folds; this model learned from "

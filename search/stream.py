@@ -18,9 +18,11 @@ import numpy as np
 from .datasets.waves.audio import AudioError, Wave, decode, mono
 from .errors import Failure, UsageError
 from .predict import Model
+from .terminal import say
 
 BLOCK = 0.05  # seconds of sound that come at once
 WAITING = 200  # blocks that may wait for the model; a pipe then waits too
+PATIENCE = 5.0  # seconds without a block, after which a microphone is taken for unplugged
 NO_TAIL = 50  # less than 1/50 of a window behind the last one makes none of its own, as in `ClipSet.windows`
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # what the header of a WAV file calls its samples
 ENDLESS = 0x7FFFF000  # bytes: from here on a length in a header means that whoever wrote it did not know
@@ -65,7 +67,7 @@ def listen(
     """Window by window as soon as each is complete: as long as the model's, `hop` seconds apart (default: half).
 
     The last window ends with the sound; a sound shorter than a window makes one. Where the source does not wait, a
-    window whose successor is complete already is skipped.
+    window whose successor is complete already is skipped, but never the last one of all.
     """
     length = max(1, round(model.crop * source.rate))
     step = length // 2 or 1 if hop is None else max(1, round(hop * source.rate))
@@ -74,7 +76,7 @@ def listen(
     end = clock()
 
     def heard(at: int, wave_T: Wave) -> Heard:
-        ((_, rows),) = model.each([(wave_T, source.rate)], top_k=top_k)
+        ((_, rows, _),) = model.each([(wave_T, source.rate)], top_k=top_k)
         if isinstance(rows, str):
             raise Failure(f"the sound from {at / source.rate:.2f} s on cannot be judged: {rows}")
         last = at + len(wave_T)
@@ -83,7 +85,9 @@ def listen(
         return Heard(at / source.rate, last / source.rate, labels, arrived, skipped)
 
     for block in source.blocks:
-        needed = max(first, min(begin, total - length))  # the last window may begin before the next one would
+        wanted = begin - step if skipped else begin  # one that was skipped may turn out to be the last
+        # the last window may begin before the next one would
+        needed = max(first, min(wanted, total - length))
         kept_T = np.concatenate((kept_T[needed - first :], block.wave_T))
         first, total, end = needed, total + len(block.wave_T), block.end
         while begin + length <= total:
@@ -100,6 +104,10 @@ def listen(
     if total - done > (length // NO_TAIL if begin else 0):
         at = max(first, total - length)
         yield heard(at, kept_T[at - first :])
+    elif skipped:
+        skipped -= 1
+        at = begin - step
+        yield heard(at, kept_T[at - first : at - first + length])
 
 
 def played(
@@ -149,7 +157,8 @@ def piped(stream: BinaryIO, clock: Callable[[], float] = time.monotonic) -> Sour
 def microphone(device: str | None = None, clock: Callable[[], float] = time.monotonic) -> Iterator[Source]:
     """What a microphone hears, until the block ends. device: its number or a part of its name (default: the system's).
 
-    Raises `Failure` where there is no microphone or nothing to open it with.
+    Raises `Failure` where there is no microphone or nothing to open it with, and when nothing comes from it any more.
+    Says at the end how often sound was lost because this machine was too slow to take it.
     """
     otherwise = "or pipe WAV in, as `arecord -f S16_LE -r 44100 | escsearch stream MODEL --file -` does"
     try:
@@ -164,8 +173,22 @@ def microphone(device: str | None = None, clock: Callable[[], float] = time.mono
         ) from error
     came: queue.SimpleQueue[Block] = queue.SimpleQueue()
 
-    def callback(samples_TC: Any, frames: int, timing: object, status: object) -> None:
+    lost = 0
+
+    def callback(samples_TC: Any, frames: int, timing: object, status: Any) -> None:
+        nonlocal lost
+        lost += bool(status.input_overflow)
         came.put(Block(mono(samples_TC.copy()), clock()))
+
+    def blocks() -> Iterator[Block]:
+        while True:
+            try:
+                yield came.get(timeout=PATIENCE)
+            except queue.Empty:
+                raise Failure(
+                    f"nothing has come from the microphone for {PATIENCE:g} s: see whether it is still plugged in, "
+                    "or choose another with --device"
+                ) from None
 
     chosen = int(device) if device is not None and device.isdigit() else device
     try:
@@ -182,8 +205,13 @@ def microphone(device: str | None = None, clock: Callable[[], float] = time.mono
         raise Failure(
             f"no microphone can be opened ({error}): choose one with --device, {otherwise}"
         ) from error
-    with opened:
-        yield Source(rate, iter(came.get, None), 1 / rate, waits=False)
+    try:
+        with opened:
+            yield Source(rate, blocks(), 1 / rate, waits=False)
+    finally:
+        if lost:
+            times = "once" if lost == 1 else f"{lost} times"
+            say(f"warning: the microphone lost sound {times}, because this machine was too slow to take it")
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:

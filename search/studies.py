@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from .paste import command
 from .rerun import run_command
 from .sealing import check_protocol
 from .settings import Settings
-from .spec import NAME, NAMED, Spec
+from .spec import LIMITS, NAME, NAMED, Spec
 from .study import SPLITS, Study, sampled
+
+COMMON = tuple(name for name in LIMITS if name != "model")  # limits that all folds of a nested study share
 
 
 def create(spec: Spec, space_path: str, settings: Settings, name: str | None) -> Study:
@@ -60,10 +63,17 @@ def create(spec: Spec, space_path: str, settings: Settings, name: str | None) ->
 def reopen(name: str, settings: Settings, **changes: Any) -> Study:
     """Open a study that was begun. `changes` replace what was asked (trials, hours ...).
 
-    Raises `UsageError` where there is none, `Failure` where its folder is damaged, `Refused` for a nested one.
+    Raises `UsageError` where there is none, `Failure` where its folder is damaged, `Refused` for a nested one, and
+    for a fold of one by the name that it has there (NAME/fold-K): only the whole goes on, and no model comes out.
     """
     folder = settings.existing_study(name)
-    study = _reopened(folder, **changes)
+    if "/" in name and is_nested(folder.parent):
+        whole = name.rpartition("/")[0]
+        raise Refused(
+            f"study {name} is one fold of the nested study {whole}, whose folds all go on together and make no model: "
+            f"run '{command(settings, 'resume', whole)}'"
+        )
+    study = _reopened(folder, _given(changes))
     if study.spec.protocol == NESTED:
         first = inside(name, folds_of(folder)[0])
         raise Refused(
@@ -76,7 +86,7 @@ def reopen(name: str, settings: Settings, **changes: Any) -> Study:
 def reopen_nested(name: str, settings: Settings, **changes: Any) -> Study:
     """Open a nested study that was begun; its data stay closed, and its fingerprints are those it began with."""
     folder = settings.existing_study(name)
-    study, recorded = _reopened(folder, **changes), _recorded(folder)
+    study, recorded = _reopened(folder, _given(changes)), recorded_of(folder)
     study.data, study.code = recorded["data_fingerprint"], recorded["code_fingerprint"]
     return study
 
@@ -89,17 +99,26 @@ def create_inside(outer: Study, fold: int) -> Study:
     return Study(folder, spec, outer.space, dataset, outer.folder / "space.yaml")
 
 
-def _reopened(folder: Path, **changes: Any) -> Study:
-    recorded = _recorded(folder)
+def reopen_inside(outer: Study, fold: int) -> Study:
+    """Open the study that holds a fold out for a nested one, with the limits and the place of the data of that."""
+    names = (*COMMON, "data", "accept_similar")
+    changes = {name: getattr(outer.spec, name) for name in names}
+    return _reopened(outer.folder.parent / inside(outer.folder.name, fold), changes)
+
+
+def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in changes.items() if value is not None}
+
+
+def _reopened(folder: Path, changes: Mapping[str, Any]) -> Study:
+    recorded = recorded_of(folder)
     try:
         known = {item.name for item in dataclasses.fields(Spec)} & recorded.keys()
         spec = Spec(**{name: recorded[name] for name in known})
     except (KeyError, TypeError, ValueError) as error:
         raise Failure(f"{folder / 'study.yaml'} cannot be read: {type(error).__name__} {error}") from error
     try:
-        spec = dataclasses.replace(
-            spec, **{key: value for key, value in changes.items() if value is not None}
-        )
+        spec = dataclasses.replace(spec, **changes)
     except ValueError as error:
         raise UsageError(str(error)) from error
     source = folder / "space.yaml"
@@ -107,8 +126,8 @@ def _reopened(folder: Path, **changes: Any) -> Study:
     return Study(folder, spec, space, _open_dataset(spec, folder / SPLITS), source)
 
 
-def _recorded(folder: Path) -> dict[str, Any]:
-    """What stands in the study.yaml of a folder."""
+def recorded_of(folder: Path) -> dict[str, Any]:
+    """What stands in the study.yaml of a folder. Raises `Failure` for one that cannot be read."""
     path = folder / "study.yaml"
     try:
         recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -124,7 +143,7 @@ def _recorded(folder: Path) -> dict[str, Any]:
 
 def changed(study: Study) -> list[dict[str, str]]:
     """What is not as it was when the study began: data or numeric code, with both fingerprints."""
-    recorded = _recorded(study.folder)
+    recorded = recorded_of(study.folder)
     pairs = {
         "data": (recorded["data_fingerprint"], study.data),
         "code": (recorded["code_fingerprint"], study.code),
@@ -142,13 +161,28 @@ def sentence_of(study: Study, change: Mapping[str, str]) -> str:
 
 def recorded_engine(study: Study) -> dict[str, Any]:
     """Who ran the study in its last session."""
-    return dict(_recorded(study.folder).get("engine") or {})
+    return dict(recorded_of(study.folder).get("engine") or {})
 
 
 def update(study: Study, engine: Mapping[str, Any]) -> None:
     """Write changed limits, who runs it now, and on what, into study.yaml."""
-    recorded = _recorded(study.folder) | study.recorded(engine)
-    write_atomically(study.folder / "study.yaml", yaml.safe_dump(recorded, sort_keys=False))
+    _write(study, recorded_of(study.folder) | study.recorded(engine))
+
+
+def mixed_of(folder: Path) -> tuple[dict[str, Any], ...]:
+    """Changes of data or code that were accepted for a nested study: what, before, now, time (s since 1970)."""
+    return tuple(recorded_of(folder).get("mixed") or ())
+
+
+def accept_for_whole(study: Study, changes: Sequence[Mapping[str, str]]) -> None:
+    """Record changes of data or code that were accepted for a nested study, and what they made of it."""
+    fresh = [{**change, "time": time.time()} for change in changes]
+    recorded = recorded_of(study.folder) | {"mixed": [*mixed_of(study.folder), *fresh]}
+    _write(study, recorded | {"data_fingerprint": study.data, "code_fingerprint": study.code})
+
+
+def _write(study: Study, recorded: Mapping[str, Any]) -> None:
+    write_atomically(study.folder / "study.yaml", yaml.safe_dump(dict(recorded), sort_keys=False))
 
 
 def _space_file(path: str) -> Path:

@@ -42,13 +42,13 @@ def result_line(exam: Exam) -> str:
     )
 
 
-def next_commands(study: Study, settings: Settings, champion: bool) -> list[str]:
-    """Commands that can be pasted into the shell that ran this one."""
+def next_commands(study: Study, settings: Settings, champion: str | None) -> list[str]:
+    """Commands that can be pasted into the shell that ran this one. champion: name of the model, if it has one."""
     name, commands = study.name, []
     if champion:
-        model = f"models:/{study.model_name}@champion"
+        model = f"models:/{champion}@champion"
         commands.append(command(settings, "predict", model, example_clip(study)))
-        commands.append(command(settings, "models", study.model_name))
+        commands.append(command(settings, "models", champion))
     return [
         *commands,
         *(command(settings, word, name) for word in ("report", "status")),
@@ -63,7 +63,7 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
     states = ", ".join(f"{outcome.count(s)} {s}" for s in STATES if outcome.count(s))
     data = f"{study.dataset.name}{' (synthetic sounds)' if study.dataset.synthetic else ''}"
     lines = [
-        f"data      {data}: {len(study.labels)} clips, {len(study.labels.classes)} classes, "
+        f"data      {data}: {len(study.dataset.clips)} clips, {len(study.dataset.classes)} classes, "
         f"{len(study.folds)} folds, fingerprint {study.data}",
         f"search    {len(outcome.trials)} trials ({states}){_took(outcome)}; "
         f"{outcome.epochs_spent} of {outcome.epochs_full} epochs of a full search"
@@ -103,7 +103,10 @@ def boxed(outcome: Outcome, settings: Settings) -> tuple[str, str]:
     if outcome.trouble:
         lines.append(f"model     not registered: {outcome.trouble}")
     lines += ["", "next"]
-    lines += [f"  {line}" for line in next_commands(study, settings, outcome.shipped is not None)]
+    lines += [
+        f"  {line}"
+        for line in next_commands(study, settings, outcome.shipped.name if outcome.shipped else None)
+    ]
     return f"study {study.name}", "\n".join(lines)
 
 
@@ -230,7 +233,7 @@ def as_json(outcome: Outcome, settings: Settings) -> dict[str, Any]:
         "optuna": open_command(study.optuna_path) if study.optuna_path.is_file() else None,
         "trouble": outcome.trouble or None,
         "backlog": outcome.backlog,
-        "next": next_commands(study, settings, shipped is not None),
+        "next": next_commands(study, settings, shipped.name if shipped else None),
     }
 
 

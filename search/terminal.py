@@ -1,5 +1,6 @@
 """What a command prints: results on stdout, remarks and progress on stderr."""
 
+import io
 import json
 import shutil
 import sys
@@ -21,6 +22,13 @@ HANGING = " " * 10  # where the text of a summary line begins, behind its label
 def stderr_console() -> Console:
     """A console on the present stderr: tests and servers may have exchanged it."""
     return Console(file=sys.stderr, highlight=False)
+
+
+def take_any_names() -> None:
+    """Names of files are bytes: let those that are no UTF-8 through, on stdin and stdout as in Python's own calls."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):  # a test or a server may have put another thing there
+            stream.reconfigure(errors="surrogateescape")
 
 
 def say(text: str) -> None:

@@ -106,7 +106,7 @@ def test_a_missing_or_wrong_package_is_named() -> None:
 def test_a_server_that_is_away_is_reported_at_once() -> None:
     uri = f"http://127.0.0.1:{closed_port()}"
     assert not doctor.mlflow_store("mlflow", uri).ok
-    assert not doctor.ray_address(uri.removeprefix("http://")).ok
+    assert not doctor.ray_address(uri.removeprefix("http://"), "default").ok
 
 
 def test_something_else_at_the_store_is_reported(tmp_path: Path) -> None:
@@ -153,27 +153,43 @@ class TestWhichSettingWon:
         assert apart["mlflow registry"] == "file escsearch.yaml"
 
 
+WON = "environment RAY_ADDRESS"
+
+
 class TestRay:
     def test_the_cluster_of_this_machine_is_looked_up(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         there = tmp_path / "ray_current_cluster"
         monkeypatch.setattr("ray._common.utils.get_ray_address_file", lambda folder: str(there))
-        line = doctor.ray_address("auto")
+        line = doctor.ray_address("auto", WON)
         assert not line.ok and "no cluster" in line.found
         with socket.socket() as head:
             head.bind(("127.0.0.1", 0))
             head.listen()
             address = f"127.0.0.1:{head.getsockname()[1]}"
             there.write_text(address)
-            assert doctor.ray_address("auto") == Line("ray", f"auto ({address}) answers")
-            assert doctor.ray_address(address).ok and doctor.ray_address(f"ray://{address}").ok
-        assert not doctor.ray_address("auto").ok
+            assert doctor.ray_address("auto", WON) == Line("ray", f"auto ({address}) answers")
+            assert doctor.ray_address(address, WON).ok and doctor.ray_address(f"ray://{address}", WON).ok
+        assert not doctor.ray_address("auto", WON).ok
 
     def test_what_is_no_address_is_told(self) -> None:
-        assert doctor.ray_address("local").ok
+        assert doctor.ray_address("local", WON).ok
         for address in ("nonsense", "host:port", ":6379", "127.0.0.1:99999999"):
-            assert not doctor.ray_address(address).ok
+            assert not doctor.ray_address(address, WON).ok
+
+    def test_the_remedy_is_for_the_setting_that_won(self, tmp_path: Path) -> None:
+        (tmp_path / "escsearch.yaml").write_text("ray_address: nonsense\n")
+        away = f"127.0.0.1:{closed_port()}"
+        for flags, environment, words, others in (
+            ({"ray_address": away}, {"RAY_ADDRESS": "b"}, "say --address local", ("RAY_ADDRESS", "yaml")),
+            ({}, {"RAY_ADDRESS": away}, "unset RAY_ADDRESS", ("--address", "yaml")),
+            ({}, {}, "take ray_address out of escsearch.yaml", ("--address", "RAY_ADDRESS")),
+        ):
+            settings = resolve(flags, environment, tmp_path)
+            line = doctor.ray_address(settings.ray_address, settings.origins["ray_address"])
+            assert not line.ok and words in line.remedy
+            assert not any(other in line.remedy for other in others)
 
 
 class TestMachine:

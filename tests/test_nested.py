@@ -2,10 +2,15 @@
 
 import json
 import shlex
+import shutil
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import soundfile
 from test_sealing import FOLDS, Silent, Spy, places
 
 from escmodels.exams import Exam, comparable, examine
@@ -13,22 +18,23 @@ from search import predictions
 from search.cli import main, parser
 from search.errors import Failure, Refused, UsageError
 from search.inside import folds_of
+from search.ledger import Ledger, sole_driver
 from search.nested import (
     FoldResult,
+    Nested,
     check_joinable,
     conclude,
-    examine_nested,
     joined,
     recalled,
     results,
-    resume_nested,
-    run_nested,
-    sync_nested,
+    stale,
 )
-from search.rerun import run_command
+from search.nested_run import examine_nested, resume_nested, run_nested, sync_nested
+from search.nested_summary import as_json, boxed
+from search.rerun import keep_label_map, run_command
 from search.run import run_study
 from search.spec import Spec
-from search.studies import create, reopen, reopen_nested
+from search.studies import create, create_inside, mixed_of, recorded_of, reopen, reopen_nested
 from search.tracker import MemoryTracker, TrackerDown
 
 LOCAL = {"runner": "local"}
@@ -52,6 +58,28 @@ def begin(where, examine=True, **asked):
     return run_nested(Spec(str(data), **asked), space, settings, name="n", engine=LOCAL, examine=examine)
 
 
+def written(where, **asked):
+    """A nested study of which the folders are there, for fold 2 too, and nothing was searched."""
+    data, space, settings = where
+    outer = create(Spec(str(data), protocol="nested", **asked), space, settings, "n")
+    outer.open_clips(settings, lambda title: nullcontext(lambda done, total: None))
+    outer.write(LOCAL)
+    inner = create_inside(outer, 2)
+    inner.open_clips(settings, lambda title: nullcontext(lambda done, total: None))
+    inner.write(LOCAL)
+    outer.release(), inner.release()
+    return outer
+
+
+def refused(capsys, where, code, *words):
+    """What a command that ends with a code says, in its one sentence."""
+    capsys.readouterr()
+    assert main([*words, "--home", str(where[2].home)]) == code
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    return printed.err
+
+
 class Dying(Spy):
     """A runner whose process dies, the second time that it is to search."""
 
@@ -64,6 +92,7 @@ class Dying(Spy):
         super().search(conductor)
 
 
+@pytest.mark.slow
 def test_each_fold_is_predicted_by_a_study_that_never_saw_it(place_of):
     where = place_of()
     nested = begin(where, exam_seeds=2)
@@ -103,6 +132,7 @@ def test_the_figure_is_that_of_the_joined_table_and_is_kept(place_of):
         comparable(nested.exam, nested.folds[0].exam)
 
 
+@pytest.mark.slow
 def test_a_study_that_was_cut_off_goes_on_and_doubles_nothing(place_of, monkeypatch):
     where = place_of()
     monkeypatch.setattr("search.session.make_runner", lambda engine, settings: Dying())
@@ -112,7 +142,9 @@ def test_a_study_that_was_cut_off_goes_on_and_doubles_nothing(place_of, monkeypa
     folder = where[2].study("n")
     assert [result.state for result in results(folder)] == ["done", "interrupted", "not begun", "not begun"]
     assert recalled(folder) is None
-    with pytest.raises(UsageError, match="study n is not through, n/fold-3 was not begun; run '.* resume n"):
+    with pytest.raises(
+        UsageError, match="study n is not through, n/fold-2 was cut off in its search; run '.* resume n"
+    ):
         examine_nested("n", where[2])
     first = (folder / "fold-1" / "ledger.sqlite").stat().st_mtime_ns
     Spy.made.clear()
@@ -126,6 +158,7 @@ def test_a_study_that_was_cut_off_goes_on_and_doubles_nothing(place_of, monkeypa
     assert whole.exam == nested.exam
 
 
+@pytest.mark.slow
 def test_more_trials_go_to_every_fold(place_of):
     where = place_of()
     begin(where, examine=False)
@@ -136,6 +169,7 @@ def test_more_trials_go_to_every_fold(place_of):
     assert reopen_nested("n", where[2]).spec.trials == 2
 
 
+@pytest.mark.slow
 def test_an_exam_with_other_seeds_makes_the_figure_anew(place_of):
     where = place_of()
     begin(where)
@@ -161,6 +195,7 @@ def test_no_model_comes_out_of_it_and_the_command_for_one_is_named(place_of, cap
         run_study(Spec(str(data), protocol="nested"), space, settings)
 
 
+@pytest.mark.slow
 def test_status_tells_of_every_fold(place_of, capsys):
     where = place_of()
     begin(where, examine=False)
@@ -182,6 +217,7 @@ def test_status_tells_of_every_fold(place_of, capsys):
     assert "nobody runs study n; go on with it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_nested_study_teaches_no_other_as_a_whole(place_of):
     data, space, settings = where = place_of()
     begin(where, examine=False)
@@ -189,6 +225,7 @@ def test_a_nested_study_teaches_no_other_as_a_whole(place_of):
         create(Spec(str(data), warm_start="n"), space, settings, "t")
 
 
+@pytest.mark.slow
 def test_folds_that_have_to_be_made_are_the_same_in_every_study(place_of):
     data, space, settings = place_of()
     data.write_text("\n".join(line.rpartition(",")[0] for line in data.read_text().splitlines()) + "\n")
@@ -223,7 +260,10 @@ def test_the_command_for_a_model_repeats_what_was_asked(place_of):
     study = create(Spec(str(data), protocol="nested", **asked), space, settings, "n")
     study.folder.mkdir(parents=True)
     (study.folder / "space.yaml").write_bytes(study.space_file.read_bytes())
-    again = parser().parse_args(shlex.split(run_command(study, settings))[3:])
+    line = run_command(study, settings)
+    assert not (study.folder / "label_map.json").exists()  # to name a command writes nothing
+    keep_label_map(study)
+    again = parser().parse_args(shlex.split(line)[3:])
     assert again.classes == "buzz,hiss" and again.fixed == ["optim.batch=4"]
     assert again.tries == ["optim.lr=0.01,model.width=8"]
     assert (again.seed, again.sampler, again.objective) == (2, "random", "accuracy,-params")
@@ -296,3 +336,140 @@ def test_a_tracker_that_is_away_does_not_hold_up_the_figure(place_of, tracker, m
     monkeypatch.setattr(tracker, "open", away)
     assert begin(place_of()).exam is not None
     assert "the figure of n is not in MLflow (it sleeps); send it later with: " in capsys.readouterr().err
+
+
+def cut_off(monkeypatch, call):
+    """Let the process die in the second search of a call."""
+    with monkeypatch.context() as patch:
+        patch.setattr("search.session.make_runner", lambda engine, settings: Dying())
+        patch.setattr(Dying, "searches", 0)
+        with pytest.raises(KeyboardInterrupt):
+            call()
+
+
+@pytest.mark.slow
+def test_a_resume_with_more_trials_that_was_cut_off_is_carried_to_every_fold(place_of, monkeypatch):
+    where = place_of()
+    begin(where)
+    folder = where[2].study("n")
+    cut_off(monkeypatch, lambda: resume_nested("n", where[2], trials=2))
+    assert [found.state for found in results(folder)] == ["done", "interrupted", "done", "done"]
+    assert [recorded_of(folder / f"fold-{fold}")["trials"] for fold in FOLDS] == [2, 2, 1, 1]
+    assert recalled(folder) is None and stale(folder)
+    with pytest.raises(UsageError, match="n/fold-2 was cut off in its search; run '.* resume n .*' first"):
+        examine_nested("n", where[2])
+    nested = resume_nested("n", where[2])  # the limits are those of the study, not of this command
+    assert [found.trials for found in nested.folds] == [{"complete": 2}] * 4
+    assert nested.exam == recalled(folder) and nested.exam.trials == 8
+
+
+def test_a_fold_with_another_budget_is_not_examined_with_the_rest(place_of):
+    where = place_of()
+    begin(where, examine=False)
+    (path,) = where[2].study("n").glob("study.yaml")
+    path.write_text(path.read_text().replace("trials: 1\n", "trials: 2\n"))
+    with pytest.raises(UsageError, match="n/fold-1 was searched with trials 1 and not 2; run '.* resume n"):
+        examine_nested("n", where[2])
+
+
+def test_exams_after_searches_with_other_limits_or_code_are_never_joined():
+    def asked(fold, **asked):
+        found, exam = result(fold)
+        return replace(found, asked=asked), exam
+
+    check_joinable([asked(1, trials=3, model="a"), asked(2, trials=3, model="b")])
+    with pytest.raises(Failure, match=r"fold-1 and n/fold-2 had different limits \(trials 3; and trials 4\)"):
+        check_joinable([asked(1, trials=3), asked(2, trials=4)])
+    codes = [asked(1, code_fingerprint="a"), asked(2, code_fingerprint="b")]
+    with pytest.raises(Failure, match=r"were run by different code \(a and b\).* --accept-changed"):
+        check_joinable(codes)
+    with pytest.raises(Failure, match="different code"):
+        check_joinable(codes, [{"what": "code", "before": "a", "now": "c"}])
+    check_joinable(codes, [{"what": "code", "before": "a", "now": "b"}])
+
+
+@pytest.mark.slow
+def test_folds_that_were_not_begun_mix_nothing_in_unless_that_is_accepted_once(place_of, monkeypatch):
+    where = place_of()
+    cut_off(monkeypatch, lambda: begin(where))
+    folder = where[2].study("n")
+    before = recorded_of(folder)["code_fingerprint"]
+    shutil.rmtree(folder / "fold-2")  # as if it had been cut off between two folds
+    sound = where[0].parent / "hum-1-0.wav"
+    kept = sound.read_bytes()
+    soundfile.write(sound, np.zeros(2400), 8000)
+    with pytest.raises(Failure, match="the data at .* have changed since study n began .* --accept-changed"):
+        resume_nested("n", where[2])
+    sound.write_bytes(kept)
+    monkeypatch.setattr("search.study.code_fingerprint", lambda: "other")
+    with pytest.raises(Failure, match="escsearch or torch have changed since study n began"):
+        resume_nested("n", where[2])
+    assert [found.state for found in results(folder)] == ["done", *["not begun"] * 3]
+    assert mixed_of(folder) == ()
+    asked = []
+    nested = resume_nested("n", where[2], accept=lambda sentence: asked.append(sentence) or True)
+    (change,) = mixed_of(folder)
+    assert (change["what"], change["before"], change["now"]) == ("code", before, "other")
+    assert len(asked) == 1 and nested.exam == recalled(folder)
+    assert f"caution   code of n changed from {before} to other" in boxed(nested, where[2])[1]
+    resume_nested("n", where[2], trials=2)  # neither asked again for the fold that was begun before
+
+
+def test_a_fold_is_neither_resumed_nor_promoted_by_itself(place_of, capsys):
+    where = place_of()
+    written(where)
+    for words in (["resume"], ["exam"], ["promote"], ["promote", "--dry-run"]):
+        said = refused(capsys, where, 4, words[0], "n/fold-2", *words[1:])
+        assert "study n/fold-2 is one fold of the nested study n, whose folds all go on together" in said
+        assert " resume n --home" in said
+    inside = replace(where[2], home=where[2].study("n"))
+    assert reopen("fold-2", inside).spec.protocol == "held-out 2"  # to be read, as a report does
+
+
+def test_a_nested_study_is_resumed_without_a_name_for_a_model_too(place_of, capsys):
+    where = place_of()
+    written(where)
+    said = "a nested study makes no model, so that --model m means nothing; leave it out"
+    assert said in refused(capsys, where, 2, "resume", "n", "--model", "m")
+    assert recorded_of(where[2].study("n"))["model"] is None
+
+
+def test_a_figure_that_is_older_than_what_the_folds_are_is_called_so(place_of, capsys):
+    where = place_of()
+    nested = begin(where)
+    folder = nested.study.folder
+    ledger = Ledger(folder / "fold-3" / "ledger.sqlite")
+    record = ledger.fact("exam/0")
+    later = record["time"] + 1
+    for changed in ({"time": later}, {"values": {**record["values"], "optim.lr": 0.5}}):
+        ledger.write_fact("exam/0", record | changed)
+        assert recalled(folder) is None and stale(folder)
+    ledger.write_fact("exam/0", record)
+    assert recalled(folder) == nested.exam and not stale(folder)
+    ledger.write_fact("mixed", [{"what": "code", "before": "a", "now": "b", "time": later}])
+    assert recalled(folder) is None and stale(folder)
+    ledger.write_fact("mixed", [])
+    assert recalled(folder) == nested.exam and not stale(folder)
+    ledger.open_trial(1, {"optim.lr": 0.1})
+    ledger.close()
+    assert recalled(folder) is None and stale(folder)
+    now = Nested(nested.study, results(folder), None)
+    assert "exam      out of date, the folds have changed since it was held" in boxed(now, where[2])[1]
+    assert as_json(now, where[2])["exam_outdated"]
+    capsys.readouterr()
+    assert main(["status", "n", "--home", str(where[2].home)]) == 0
+    told = capsys.readouterr().out
+    assert "exam      out of date" in told and "exam      accuracy" not in told
+
+
+def test_the_figure_is_sent_once_and_by_nobody_beside_who_runs_the_study(place_of, tracker, monkeypatch):
+    where = place_of()
+    with monkeypatch.context() as patch:
+        patch.setattr(tracker, "open", Mock(side_effect=TrackerDown("it sleeps")))
+        begin(where)
+    monkeypatch.setattr("search.nested_run.sync_study", lambda name, settings: 0)
+    monkeypatch.setattr("search.ledger.PATIENCE", 1)
+    with sole_driver(where[2].study("n")), pytest.raises(Failure, match="n is running in another process"):
+        sync_nested("n", where[2])
+    assert [sync_nested("n", where[2]) for _ in range(2)] == [1, 0]
+    assert recalled(where[2].study("n")) is not None

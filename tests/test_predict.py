@@ -5,6 +5,7 @@ import csv
 import importlib
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -145,9 +146,9 @@ class TestMany:
         self, model: Model, paths: list[Path], windows: bool
     ) -> None:
         together = list(model.each(paths, windows=windows, top_k=2))
-        assert [name for name, _ in together] == [str(path) for path in paths]
-        for path, (_, rows) in zip(paths, together, strict=True):
-            (_, alone), *_ = model.each([path], windows=windows, top_k=2)
+        assert [name for name, *_ in together] == [str(path) for path in paths]
+        for path, (_, rows, _) in zip(paths, together, strict=True):
+            (_, alone, _), *_ = model.each([path], windows=windows, top_k=2)
             if path == paths[40]:
                 assert rows == alone and "40.flac" in str(rows)
                 continue
@@ -316,6 +317,68 @@ def test_collect_understands_patterns_that_the_shell_has_left_alone(tmp_path: Pa
             found(pattern)
 
 
+def test_a_model_that_does_not_say_how_long_a_sound_is_has_the_end_of_its_last_window(
+    model: Model, paths: list[Path]
+) -> None:
+    class Older:
+        def each(self, *arguments):
+            return ((name, rows) for name, rows, _ in model.classifier.each(*arguments))
+
+    for some in (paths[:1], paths[39:42]):
+        for (_, _, seconds), (_, _, expected) in zip(
+            Model("older", Older()).each(some), model.each(some), strict=True
+        ):
+            assert seconds == pytest.approx(expected)
+
+
+@pytest.fixture(scope="module")
+def saved_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a model folder of MLflow."""
+    from search.model_log import save
+
+    return save(folder, tmp_path_factory.mktemp("saved") / "model")
+
+
+@pytest.mark.filterwarnings("ignore:Operation with range")  # MLflow 3.17 on pandas 3
+@pytest.mark.parametrize("saved", [False, True], ids=["bundle", "MLflow"])
+class TestDamaged:
+    """Whatever is wrong with a model is one sentence."""
+
+    @pytest.fixture
+    def copy(self, request: pytest.FixtureRequest, tmp_path: Path, saved: bool) -> tuple[Path, Path]:
+        """A model, and the bundle in it."""
+        source = request.getfixturevalue("saved_folder" if saved else "folder")
+        model = shutil.copytree(source, tmp_path / "copy")
+        return model, next(model.rglob("config.json")).parent
+
+    @pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "card.json", "code/audio.py"])
+    @pytest.mark.parametrize("gone", [False, True], ids=["cut", "gone"])
+    def test_a_file_that_is_not_whole(self, copy: tuple[Path, Path], name: str, gone: bool) -> None:
+        model, inner = copy
+        content = (inner / name).read_bytes()
+        (inner / name).unlink() if gone else (inner / name).write_bytes(content[: len(content) // 2])
+        said = "(cannot be loaded: .*; ship it again with 'promote STUDY'|but it holds no model.*)$"
+        with pytest.raises(UsageError, match=said):
+            load_model(str(model))
+
+    def test_a_disk_that_fails_is_no_damage(self, copy: tuple[Path, Path]) -> None:
+        model, inner = copy
+        with (inner / "code" / "audio.py").open("a") as source:
+            source.write(f"\nraise OSError(5, 'Input/output error')  # {model}\n")
+        with pytest.raises(UsageError, match=r"cannot be loaded: .*Input/output error \(OSError\)$"):
+            load_model(str(model))
+
+    def test_a_package_that_is_missing(
+        self, copy: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, inner = copy
+        with (inner / "code" / "audio.py").open("a") as source:
+            source.write(f"\nimport timm  # {model}\n")
+        monkeypatch.setitem(sys.modules, "timm", None)
+        with pytest.raises(Failure, match="it needs timm, which is not installed: pip install timm$"):
+            load_model(str(model))
+
+
 class TestCommand:
     def run(self, settings: Settings, *words: str) -> int:
         common = argparse.ArgumentParser(add_help=False)
@@ -416,6 +479,49 @@ class TestCommand:
     ) -> None:
         assert self.run(settings, str(folder), str(sounds), "--windows") == 0
         assert re.search(r"^2 files, 2\.0 s of sound in .* files/s", capsys.readouterr().err, re.MULTILINE)
+
+    @pytest.mark.parametrize("words", [[], ["--csv"], ["--json"]], ids=str)
+    @pytest.mark.parametrize("source", ["-", "list.txt", None])
+    def test_a_name_need_not_be_text(
+        self,
+        folder: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        source: str | None,
+        words: list[str],
+    ) -> None:
+        from search.cli import main
+
+        monkeypatch.chdir(tmp_path)
+        written(tmp_path, "a.wav").rename(os.fsdecode(b"caf\xe9.wav"))
+        Path("list.txt").write_bytes(b"caf\xe9.wav\n")
+        self.give(monkeypatch, b"caf\xe9.wav\n")
+        printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        monkeypatch.setattr(sys, "stdout", printed)
+        named = ["--files-from", source] if source else [os.fsdecode(b"caf\xe9.wav")]
+        assert main(["predict", str(folder), *named, *words]) == 0
+        printed.flush()
+        name = json.dumps("caf\udce9.wav").encode() if words == ["--json"] else b"caf\xe9.wav"
+        assert name in printed.buffer.getvalue()
+
+    def test_a_list_that_is_no_text_is_said(self, settings: Settings, tmp_path: Path) -> None:
+        (tmp_path / "list").write_bytes(b"a.wav\0b.wav\0")
+        with pytest.raises(UsageError, match="--files-from .*list is no text"):
+            self.run(settings, "no-such-model", "--files-from", str(tmp_path / "list"))
+
+    @pytest.mark.parametrize("words", [[], ["--windows"]])
+    def test_silence_at_the_end_is_sound_too(
+        self,
+        settings: Settings,
+        folder: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        words: list[str],
+    ) -> None:
+        wave_T = np.concatenate((sound("tone", 2.0, RATE), np.zeros(4 * RATE, np.float32)))
+        soundfile.write(tmp_path / "a.wav", wave_T, RATE)
+        assert self.run(settings, str(folder), str(tmp_path / "a.wav"), *words) == 0
+        assert "1 file, 6.0 s of sound" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("words", "said"),

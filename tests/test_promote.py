@@ -123,6 +123,31 @@ def test_the_reason_carries_both_figures_the_gain_and_what_was_needed() -> None:
         assert said in reason
 
 
+@pytest.mark.parametrize(
+    ("costs", "gate", "said"),
+    [
+        ({"latency_ms": 12.004}, Gate(max_latency_ms=12), "12.004 ms a clip, more than --max-latency 12"),
+        (
+            {"latency_ms": 1234.51},
+            Gate(max_latency_ms=1234.5),
+            "1,235 ms a clip, more than --max-latency 1,234.5",
+        ),
+        (
+            {"params": 20_000_001},
+            Gate(max_params=20_000_000),
+            "20,000,001 parameters, more than --max-params 20,000,000",
+        ),
+    ],
+)
+def test_what_is_over_a_limit_reads_so(costs: dict[str, float], gate: Gate, said: str) -> None:
+    assert said in decide(candidate(told(), **costs), None, gate).reason
+
+
+def test_a_gain_that_is_not_enough_does_not_read_as_if_it_were() -> None:
+    reason = decide(by_mean(0.82496), by_mean(0.82)).reason
+    assert "gain +0.496 points" in reason and "needs +0.500" in reason
+
+
 def test_the_order_of_clips_changes_nothing() -> None:
     shuffled = np.random.default_rng(0).permutation(CLIPS)
     champion = candidate(told(*FIFTY))

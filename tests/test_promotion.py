@@ -4,18 +4,24 @@ import argparse
 import copy
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from memory_registry import Killed, MemoryRegistry, connected
 from test_promote import EXAM
 
-from search import registry, reigns
+import search.run
+from search import registry, reigns, session
 from search.commands import promotion
-from search.errors import UsageError
+from search.errors import Failure, Refused, UsageError
+from search.promote import USUAL, Gate, options
+from search.registration import Shipped
 from search.reigns import BY_HAND, PROMOTION, ROLLBACK, Reign, line
 from search.settings import Settings
+from search.tracker import TrackerDown, TrackerRefused
 
 ORIGINS = dict.fromkeys(("home", "tracking_uri", "registry_uri"), "default")
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -51,7 +57,7 @@ def promote(settings: Settings, *versions: int) -> None:
 def test_each_promotion_keeps_the_one_before_and_adds_to_the_history(memory, settings):
     promote(settings, 1, 2, 3)
     assert memory.aliases == {"champion": "3", "previous": "2"}
-    spans = reigns.spans(reigns.log(settings, "m"))
+    spans = reigns.spans(reigns.log(settings, "m"), 3)
     assert [(reign.version, reign.since[11:13], until and until[11:13]) for reign, until in spans] == [
         (3, "03", None),
         (2, "02", "03"),
@@ -225,6 +231,84 @@ def test_a_rollback_that_was_cut_off_is_finished_and_not_done_twice(memory, sett
     assert reigns.rollback(settings, "m").reign.version == 1
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_champion_that_others_took_away_has_an_unknown_end_and_the_last_one_left_is_gone_back_to(
+    memory, settings, gone
+):
+    promote(settings, 1, 2, 3)
+    del memory.aliases["champion"]
+    if gone:
+        del memory.versions["3"]
+    (last, end), *_ = reigns.spans(reigns.log(settings, "m"), None)
+    assert (last.version, end) == (3, "")
+    move = reigns.rollback(settings, "m", clock=at(9))
+    assert (move.reign.version, move.before, move.reign.reason) == (
+        2 if gone else 3,
+        None,
+        "there was no champion",
+    )
+    assert (
+        memory.aliases == {"champion": "2", "previous": "1"} if gone else {"champion": "3", "previous": "2"}
+    )
+
+
+@pytest.mark.parametrize("letter", ["a", "雨", "🌧", "\x01", '"', "\udce9"])
+def test_a_long_reason_of_any_script_fits_into_a_tag_and_can_be_read_there(memory, settings, letter):
+    reigns.promote(settings, "m", 1, letter * 9000, at(1))
+    (tag,) = (text for key, text in memory.tags.items() if key.startswith(reigns.ENTRY))
+    assert 3900 < len(tag.encode()) <= registry.LONGEST
+    if letter == "雨":
+        assert letter * 1000 in tag and reigns.log(settings, "m")[0].reason == letter * 1332
+
+
+class TestOfferingAgain:
+    """The command that `Session.ship` prints where the model could not be registered."""
+
+    @pytest.fixture
+    def fails(self, settings, tmp_path, monkeypatch) -> Callable[..., str]:
+        def act(error: Exception, *asked: object) -> str:
+            def register(*words: object, **more: object) -> None:
+                raise error
+
+            monkeypatch.setattr(session, "refit", lambda *words: tmp_path / "model")
+            monkeypatch.setattr(session, "register", register)
+            made = object.__new__(session.Session)
+            made.study, made.settings = SimpleNamespace(name="s"), settings
+            made.ledger = made.runner = made.facts = None
+            made.seconds, made.exams = {}, [(None, EXAM)]
+            made._projector = SimpleNamespace(drain=lambda seconds: 0)
+            with pytest.raises(Failure) as raised:
+                made.ship(*asked)
+            return str(raised.value)
+
+        return act
+
+    def test_it_asks_for_the_same(self, fails):
+        said = fails(TrackerDown("no answer"), Gate(0.01, max_params=9), "ensemble", "other")
+        assert (
+            "promote s --model=other --ship=ensemble --min-gain=0.01 --max-params=9' when MLflow is there"
+            in said
+        )
+
+    def test_it_waits_for_mlflow_only_where_that_is_away(self, fails):
+        for error in (TrackerRefused("no"), Failure("no")):
+            assert fails(error).endswith("promote s' when that is mended")
+
+
+def test_the_name_that_promote_is_told_is_not_written_into_the_study(settings, monkeypatch):
+    opened, shipped = [], []
+    made = SimpleNamespace(recall_exams=lambda: None, ship=lambda *asked: shipped.append(asked))
+    made.outcome = lambda: None
+    monkeypatch.setattr(search.run, "reopen", lambda name, settings, **changes: opened.append(changes))
+    monkeypatch.setattr(search.run, "check_reachable", lambda uri: None)
+    monkeypatch.setattr(search.run, "continued", lambda study, engine: None)
+    monkeypatch.setattr(search.run, "open_session", lambda *words: nullcontext(made))
+    search.run.promote_study("s", settings, model="other")
+    assert opened == [{}] and shipped == [(USUAL, "refit", "other")]
+    with pytest.raises(UsageError, match="model name 'no/name' must be"):
+        search.run.promote_study("s", settings, model="no/name")
+
+
 class TestCommands:
     @pytest.fixture
     def run(self, settings: Settings) -> Callable[..., int]:
@@ -298,6 +382,49 @@ class TestCommands:
             "before": 1,
             "again": False,
         }
+
+    def test_a_champion_that_is_gone_does_not_reign_until_now(self, filled, run, capsys):
+        del filled.aliases["champion"], filled.versions["2"]
+        assert run("models", "m", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["champions"][0]["until"] == ""
+        assert run("models", "m") == 0
+        assert "now" not in capsys.readouterr().out
+        assert run("rollback", "m") == 0
+        assert "is version 1 again, there was none" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("challenger", [True, False])
+    def test_a_refusal_is_a_document_too_and_says_what_was_kept(self, run, capsys, monkeypatch, challenger):
+        outcome = SimpleNamespace(shipped=Shipped("m", 3, False, "too weak", challenger))
+        monkeypatch.setattr(search.run, "promote_study", lambda *words, **more: outcome)
+        assert run("promote", "s", "--json") == 4
+        assert json.loads(capsys.readouterr().out) == {
+            "model": "m",
+            "version": 3,
+            "promote": False,
+            "reason": "too weak",
+            "challenger": challenger,
+        }
+        with pytest.raises(
+            Refused, match=r"kept as @challenger, version 3\)" if challenger else "it is version 3"
+        ):
+            run("promote", "s")
+
+    def test_without_options_the_gate_is_the_usual_one_and_help_states_it(self, run, capsys, monkeypatch):
+        gates = []
+        outcome = SimpleNamespace(shipped=Shipped("m", 3, False, "too weak"))
+        monkeypatch.setattr(
+            search.run, "promote_study", lambda *words, gate, **more: gates.append(gate) or outcome
+        )
+        run("promote", "s", "--json")
+        again = Gate(-0.01, 0.2, 1000, 2.5, accept_tie=True)
+        words = options(again, "ensemble", "other")
+        run("promote", "s", "--json", *words)
+        assert gates == [USUAL, again] and words[:2] == ["--model=other", "--ship=ensemble"]
+        assert options(USUAL, "refit", None) == []
+        with pytest.raises(SystemExit):
+            run("promote", "--help")
+        text = " ".join(capsys.readouterr().out.split())
+        assert f"default: {USUAL.min_gain}," in text and f"default: {USUAL.level})" in text
 
     @pytest.mark.parametrize(
         "words", [("--min-gain", "5"), ("--level", "2"), ("--max-params", "0"), ("--max-latency", "-1")]

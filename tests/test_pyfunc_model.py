@@ -86,6 +86,7 @@ def test_a_table_may_hold_every_kind_and_names(model: SoundClassifier, tmp_path:
         (pd.DataFrame({"rate": [8000]}), "the input needs a column"),
         (given(np.zeros(0)), r"samples\[0\].*shape \[0\]"),
         (given(np.zeros((2, 2, 2))), r"shape \[2, 2, 2\]"),
+        (given(np.zeros((2, 8000))), r"shape \[2, 8000\], expected \[samples, channels\]: transpose them"),
         (given(np.array([0.0, np.nan])), "NaN or infinite"),
         (given(np.array([0, 12000])), "reach 12000, expected -1 to 1: divide 16-bit integers by 32768"),
         (given(np.zeros(9), rate=0), "`rate` is 0, expected 1000 to 10000000 Hz"),
@@ -106,7 +107,8 @@ def test_samples_that_cannot_be_used_are_a_bad_request(
 
 def test_each_goes_on_after_a_bad_sound(model: SoundClassifier) -> None:
     wave_T = sound("tone", 1.0, RATE)
-    found = dict(model.each([("a", (wave_T, RATE)), ("b", b"no sound"), ("c", (wave_T, RATE))]))
+    named = [("a", (wave_T, RATE)), ("b", b"no sound"), ("c", (wave_T, RATE))]
+    found = {name: rows for name, rows, _ in model.each(named)}
     assert list(found) == ["a", "b", "c"]
     assert isinstance(found["b"], str) and found["b"].startswith("b: ")
     assert found["a"][0][1:] == found["c"][0][1:]
@@ -145,6 +147,9 @@ def test_mlflow_lets_every_kind_of_input_through_its_signature(two: list[Classif
     from search.model_log import save
 
     folder = save(bundle.write(Ensemble(two, 1.4), tmp_path / "bundle", card=CARD), tmp_path / "model")
+    assert (folder / "input_example.json").is_file() and (folder / "serving_input_example.json").is_file()
+    names = [path.name for path in folder.rglob("*") if path.is_file()]
+    assert not [name for name in names if name.endswith((".pkl", ".pth", ".pt", ".pyc", ".bin"))]
     from mlflow import pyfunc
     from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
@@ -162,9 +167,6 @@ def test_mlflow_lets_every_kind_of_input_through_its_signature(two: list[Classif
     ):
         prob_NK = np.stack(loaded.predict(table).probabilities)
         assert np.abs(prob_NK - expected_K).max() <= 1e-6
-    assert (folder / "input_example.json").is_file() and (folder / "serving_input_example.json").is_file()
-    names = [path.name for path in folder.rglob("*") if path.is_file()]
-    assert not [name for name in names if name.endswith((".pkl", ".pth", ".pt", ".pyc", ".bin"))]
 
 
 def resampled(wave_T: np.ndarray, rate: int) -> np.ndarray:

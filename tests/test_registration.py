@@ -202,6 +202,87 @@ def test_another_model_of_the_same_trial_is_a_challenger_of_its_own(place: Place
     assert (shipped.version, shipped.champion) == (2, False)
 
 
+def hotter(made: Made, mean: float = 0.76) -> Made:
+    """The same study examined again, with more seeds: other figures, another temperature, the same weights."""
+    config = json.loads((made.folder / bundle.CONFIG).read_text())
+    (made.folder / bundle.CONFIG).write_text(
+        json.dumps(config | {"temperature": config["temperature"] + 0.5})
+    )
+    bundle.write_card(made.folder, bundle.read_card(made.folder) | {"expected": "anew"})
+    return replace(made, exam=replace(made.exam, mean=mean, seeds=(0, 1)))
+
+
+def strip(place: Place, name: str, version: int) -> None:
+    """Take away what older versions do not say."""
+    with registry.connected(place.settings) as client:
+        for tag in (model_log.IDENTITY_TAG, model_log.WEIGHTS_TAG):
+            client.delete_model_version_tag(name, str(version), tag)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_champion_that_is_examined_again_stays_and_has_new_figures(place: Place, old: bool) -> None:
+    made = place.winner(f"again-{old}", told(*FIFTY), f"again-m-{old}")
+    name = made.study.model_name
+    place.register(made)
+    if old:
+        strip(place, name, 1)
+    more = hotter(made)
+    assert place.register(more) == Shipped(name, 1, True, "it is the champion already")
+    tags = registry.find(place.settings, name).tags
+    assert (tags["test_accuracy"], tags["expected"]) == ("0.7600", "anew")
+    place.register(place.winner(f"better-{old}", told(*GOOD), name, seed=1))
+    reigns.rollback(place.settings, name)
+    assert place.aliases(name) == {"champion": 1}
+
+
+def test_what_was_taken_back_stays_so_when_it_is_examined_again(place: Place) -> None:
+    place.register(place.winner("first", told(*FIFTY), "back"))
+    good = place.winner("second", told(*GOOD), "back", seed=1)
+    place.register(good)
+    reigns.rollback(place.settings, "back")
+    assert "was taken back" in place.register(hotter(good, 0.97)).reason
+    assert place.aliases("back") == {"champion": 1}
+
+
+def test_a_challenger_that_is_examined_again_is_registered_with_its_new_temperature(place: Place) -> None:
+    place.register(place.winner("holder", told(*FIFTY), "warm"))
+    luck = place.winner("warmer", told(*FEW), "warm", seed=1)
+    place.register(luck)
+    shipped = place.register(hotter(luck, 0.9))
+    assert (shipped.version, shipped.champion) == (3, True)
+    assert place.register(hotter(luck, 0.91)).version == 3  # it is the champion now
+
+
+def test_an_older_champion_is_not_taken_for_a_model_that_was_trained_again(place: Place) -> None:
+    made = place.winner("untold", told(*FIFTY), "untold-m")
+    place.register(made)
+    strip(place, "untold-m", 1)
+    other = place.winner("untold-b", told(*FIFTY), "untold-m", seed=1)
+    shipped = place.register(replace(made, folder=other.folder))
+    assert (shipped.version, shipped.champion) == (2, False)
+
+
+def test_an_older_champion_whose_files_are_gone_is_another_model(place: Place) -> None:
+    made = place.winner("lost", told(*FIFTY), "lost-m")
+    place.register(made)
+    strip(place, "lost-m", 1)
+    card = registry.find(place.settings, "lost-m")
+    assert model_log.identity_of(place.settings, card) == model_log.identity(made.folder)
+    (files,) = place.home.rglob(card.source.rpartition("/")[2])
+    shutil.rmtree(files)
+    assert model_log.identity_of(place.settings, card) is None
+
+
+def test_another_name_is_that_of_the_call_alone(place: Place) -> None:
+    made = place.winner("named", told(*FIFTY), "own-name")
+    row = TrialRow(7, VALUES, "complete", 0.8, "", 0, 0.0, 1.0)
+    shipped = registration.register(
+        *(made.study, made.facts, place.settings, lambda: place.tracker, row, made.exam, made.folder, USUAL),
+        name="other-name",
+    )
+    assert shipped.name == "other-name" and "own-name" not in registry.names(place.settings)
+
+
 class TestRehearsal:
     @pytest.fixture
     def rehearse(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verdict]:
@@ -238,6 +319,29 @@ class TestRehearsal:
         shutil.rmtree(made.folder)
         assert rehearse(made).reason == "it is the champion already"
         assert rehearse(made, how="ensemble").reason.startswith("96.0 %")
+
+    def test_a_repeated_exam_makes_no_stranger_of_the_champion(
+        self, place: Place, rehearse: Callable[..., Verdict]
+    ) -> None:
+        made = place.winner("h", told(*GOOD), "h")
+        place.register(made)
+        assert rehearse(hotter(made)).reason == "it is the champion already"
+
+    def test_costs_are_those_of_a_net_that_is_folded_as_a_shipped_one_is(
+        self, place: Place, rehearse: Callable[..., Verdict], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = place.winner("i", told(*GOOD), "i")
+        shutil.rmtree(made.folder)
+        seen: list[Any] = []
+
+        def measured(model: Any, folder: Path) -> dict[str, Any]:
+            seen.extend(getattr(model, "members", [model]))
+            return {"params": 1, "latency_ms": 1.0}
+
+        monkeypatch.setattr(bundle, "measured", measured)
+        for how in ("refit", "ensemble"):
+            rehearse(made, Gate(max_params=9), how)
+        assert len(seen) == 3 and all(model._folded is not None for model in seen)
 
     def test_costs_are_measured_where_nothing_is_trained_yet(
         self, place: Place, rehearse: Callable[..., Verdict]

@@ -3,6 +3,7 @@
 import json
 import re
 import webbrowser
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,6 +13,7 @@ import yaml
 
 from escmodels.exams import OutOfFold, examine
 from escmodels.scores import confusion
+from search import nested as nesting
 from search import predictions
 from search.cli import main
 from search.datasets.dataset import open_dataset
@@ -334,8 +336,6 @@ def test_the_recipe_is_a_space_that_holds_the_winner_alone(report, tmp_path):
 def test_the_rerun_has_the_options_of_the_data(report):
     line = recipe.rerun_command(report.facts, settings_of(report.facts.folder))
     assert "run recipe.yaml --data" in line and "--trials 1" in line and "--held-out" not in line
-    from dataclasses import replace
-
     asked = {
         **report.facts.asked,
         "protocol": "held-out 5",
@@ -347,6 +347,103 @@ def test_the_rerun_has_the_options_of_the_data(report):
     assert (
         "--held-out 5" in line and "splits.json" in line and "--skip-bad" in line and "--classes a,b" in line
     )
+
+
+def test_the_rerun_has_the_seeds_of_the_exam(report):
+    settings, one = settings_of(report.facts.folder), report.facts.exams[0]
+    assert "--seeds" not in recipe.rerun_command(report.facts, settings)
+    thrice = replace(one, exam=replace(one.exam, seeds=(0, 1, 2)))
+    line = recipe.rerun_command(replace(report.facts, exams=(thrice,)), settings)
+    assert "--seeds 3" in line
+    unexamined = replace(report.facts, exams=(), asked={**report.facts.asked, "exam_seeds": 2})
+    assert "--seeds 2" in recipe.rerun_command(unexamined, settings)
+
+
+def test_a_plateau_that_was_settled_is_rerun_to_about_the_same(report):
+    facts = report.facts
+    searched = tuple(
+        replace(row, values={**row.values, "schedule": "plateau"})
+        if row.number == facts.winner.number
+        else row
+        for row in facts.rows
+    )
+    settings = settings_of(facts.folder)
+    same = words(page.html(report, settings))
+    assert "it gives the same figure:" in same and "about the same" not in same
+    text = words(page.html(replace(report, facts=replace(facts, rows=searched)), settings))
+    assert "it gives about the same figure" in text and "schedule plateau" in text
+
+
+def test_the_page_names_no_password(report):
+    home = str(report.facts.folder.parent)
+    for key in ("tracking_uri", "registry_uri"):
+        uri = {key: "https://joe:se@cret@tracker.org/runs"}
+        text = page.html(report, resolve({"home": home, **uri}, {}, report.facts.folder.parent))
+        assert f"--{key.replace('_', '-')} https://tracker.org/runs" in text
+        assert "cret@" not in text and "joe:" not in text
+
+
+def test_a_fold_that_is_held_out_counts_among_the_data_and_in_what_guessing_gives(tmp_path):
+    folder = make(tmp_path, exams=())
+    ledger = Ledger(folder / "ledger.sqlite")
+    sealed = {"labels": [0, 1, 0, 1, 0, 1, 0, 1], "sources": list(range(8)), "classes": list(CLASSES)}
+    ledger.write_fact("clips", sealed | {"valid": {}})
+    ledger.close()
+    written = folder / "study.yaml"
+    written.write_text(yaml.safe_dump({**yaml.safe_load(written.read_text()), "protocol": "held-out 3"}))
+    found = page.collect(folder, settings_of(folder), quiet)
+    assert dict(tables.asked(found.facts, found.dataset))["data"] == (
+        "twelve: 12 clips of 2 classes, cut from 12 recordings"
+    )
+    assert dict(tables.asked(found.facts, None))["data"].endswith(
+        "8 clips of 2 classes, cut from 8 recordings, beside those of fold 3, which was held out"
+    )
+    skipped = replace(found.facts, asked={**found.facts.asked, "skipped": {found.dataset.clips[0].name: "x"}})
+    assert "11 clips" in dict(tables.asked(skipped, found.dataset))["data"]
+
+
+def test_guessing_is_about_the_clips_that_were_tested(report):
+    one = report.facts.exams[0]
+    tested = replace(one, confusion_KK=np.array([[2, 1], [0, 1]]))
+    assert replace(report.facts, exams=(tested,)).chance == 0.75
+    assert replace(report.facts, exams=(), label_N=np.array([0, 1, 1, 1, 1])).chance == 0.8
+
+
+def test_counts_over_several_seeds_say_so(report):
+    one = report.facts.exams[0]
+    thrice = replace(
+        one, confusion_KK=3 * one.confusion_KK, exam=replace(one.exam, seeds=(0, 1, 2), seed_means=None)
+    )
+    once, rows = tables.per_class(one, CLASSES), tables.per_class(thrice, CLASSES)
+    assert [row.clips for row in rows] == [row.clips for row in once] == [6, 6]
+    mistaken = [row.mistaken for row in rows if row.mistaken]
+    assert mistaken and all(text.endswith("of 18 over 3 seeds)") for text in mistaken)
+    assert not any("seeds" in row.mistaken for row in once)
+    drawn = page.figures(replace(report, facts=replace(report.facts, exams=(thrice,))))["confusion"][0].svg()
+    assert "3 seeds" in drawn and "seeds" not in page.figures(report)["confusion"][0].svg()
+
+
+def test_a_recipe_that_cannot_be_measured_costs_its_cells_and_not_the_page(report, monkeypatch):
+    def broken(*facts):
+        raise RuntimeError("Kernel size can't be greater than actual input size")
+
+    monkeypatch.setattr(leaderboard, "costs", broken)
+    entries = leaderboard.leaderboard(report.facts, 1.0)
+    assert entries and all(entry.costs == {} for entry in entries)
+    text = words(page.html(replace(report, entries=tuple(entries)), settings_of(report.facts.folder)))
+    assert label_of(report) in text
+
+
+def label_of(report):
+    return charts.label(report.facts.winner.number)
+
+
+def test_trees_that_find_no_difference_have_no_importances(report, monkeypatch):
+    def flat(*args, **named):
+        raise RuntimeError("Encountered zero total variance in all trees.")
+
+    monkeypatch.setattr("optuna.importance.get_param_importances", flat)
+    assert importance.importances(report.facts) == []
 
 
 # what is drawn
@@ -489,7 +586,8 @@ def test_a_nested_study_is_reported_as_a_whole(tmp_path):
     dataset = open_dataset(tmp_path / "parts" / "sounds" / "clips.csv")
     found = predicted(dataset, 3)
     exam = examine(found, protocol="nested", data="d", validation=0.7, trials=26)
-    record = {"exam": json.loads(exam.to_json()), "classes": list(CLASSES), "folds": [], "time": 1.0}
+    folds = [nesting._origin(one) for one in nesting.results(folder)]  # what the figure was made of
+    record = {"exam": json.loads(exam.to_json()), "classes": list(CLASSES), "folds": folds, "time": 1.0}
     record["confusion"] = confusion(found.prob_SNK[0].argmax(axis=1), found.labels, 2).tolist()
     predictions.write(folder / "exam" / "nested.csv", found)
     (folder / "exam" / "nested.json").write_text(json.dumps(record))

@@ -252,6 +252,16 @@ def test_a_class_that_only_that_fold_has_is_refused(place_of):
         create(Spec(str(data), protocol="held-out 3"), space, settings, "s")
 
 
+def test_a_class_that_one_fold_has_alone_is_refused_of_a_nested_study_before_it_begins(place_of):
+    data, space, settings = place_of()
+    data.write_text(data.read_text().replace("hum-3-0.wav,hum,3", "hum-3-0.wav,bang,3"))
+    said = "--nested: clips has class bang in fold 3 alone, .*; leave the class out with --classes"
+    with pytest.raises(UsageError, match=said):
+        create(Spec(str(data), protocol="nested"), space, settings, "s")
+    assert not settings.home.exists()
+    create(Spec(str(data), protocol="held-out 2"), space, settings, "s")  # there it is known
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

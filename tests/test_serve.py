@@ -4,6 +4,7 @@ import argparse
 import base64
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -212,8 +213,19 @@ def test_an_address_is_taken_before_the_model_is_loaded(settings: Settings) -> N
         pytest.raises(Failure, match="choose another --port"),
     ):
         serve("no-such-model", settings, port=taken.getsockname()[1])
-    with pytest.raises(Failure, match="cannot listen at 203.0.113.7"):
-        serve("no-such-model", settings, host="203.0.113.7")
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid", "x" * 70])
+def test_a_host_that_is_not_this_machine_is_what_is_wrong(settings: Settings, host: str) -> None:
+    with pytest.raises(Failure, match=f"cannot listen at {host}, .* as --host$"):
+        serve("no-such-model", settings, host=host)
+
+
+def test_a_damaged_model_is_said(folder: Path, settings: Settings, tmp_path: Path) -> None:
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    (damaged / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes()[:-100])
+    with pytest.raises(UsageError, match="damaged cannot be loaded: .*'promote STUDY'$"):
+        serve(str(damaged), settings, port=0)
 
 
 def test_what_is_no_model_is_said(settings: Settings) -> None:

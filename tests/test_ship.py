@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from toys import MEL, noises
 
+from escmodels import packed
 from escmodels.calibration import fit_temperature
 from escmodels.classifier import Classifier
 from escmodels.ensemble import Ensemble, unpack
@@ -167,6 +169,41 @@ def test_a_repeated_exam_changes_card_and_temperature_alone(made):
     assert config["temperature"] == 1.9
 
 
+def test_what_would_be_written_again_as_it_is_is_left_alone(made):
+    study, ledger, runner, row, exam = made
+    folder = refit(*made)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert {path: path.stat().st_mtime_ns for path in refit(*made).rglob("*")} == before
+    table = predictions.place(study.folder, 0)
+    table.write_text(table.read_text() + "\n")
+    assert (refit(*made) / "predictions.csv").read_bytes() == table.read_bytes()
+    refit(study, ledger, runner, row, replace(exam, temperature=1.9))
+    assert unpack(folder).temperature == 1.9
+    whole = weights(folder)
+    (folder / "code" / "audio.py").unlink()  # damage
+    assert (refit(study, ledger, runner, row, replace(exam, temperature=1.9)) / "code" / "audio.py").is_file()
+    assert weights(folder) == whole and len(runner.jobs) == 1
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_kill_while_the_model_is_replaced_does_not_lose_it(made, monkeypatch, at):
+    study, ledger, runner, row, exam = made
+    first, renames = weights(refit(*made)), []
+
+    def rename(path, target, real=Path.rename):
+        renames.append(path)
+        if len(renames) > at:
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            refit(study, ledger, runner, row, replace(exam, temperature=1.9))
+    assert weights(refit(*made)) == first and len(runner.jobs) == 1
+    assert {path.name for path in study.folder.glob("model*")} == {"model"}
+
+
 def test_a_command_cut_short_goes_on(made):
     _, _, runner, _, _ = made
     runner.most = 4
@@ -186,6 +223,10 @@ def test_a_training_that_fails_is_said_and_leaves_the_old_model(made):
     assert weights(study.folder / "model") == first
 
 
+def test_a_bundle_names_its_files_as_packing_does():
+    assert (bundle.CONFIG, bundle.WEIGHTS) == (packed.CONFIG, packed.WEIGHTS)
+
+
 def test_an_unknown_way_is_refused(made):
     with pytest.raises(UsageError, match="ship is 'both', expected refit or ensemble"):
         refit(*made, "both")
@@ -195,5 +236,7 @@ def test_the_score_to_expect_is_one_sentence_that_says_what_was_not_measured(mad
     exam = replace(made[-1], mean=0.832, low=0.795, high=0.864)
     assert "83.2 % (95 % interval 79.5 to 86.4)" in expected(exam, "refit", 1)
     assert "not scored itself" in expected(exam, "refit", 1)
-    assert "its 5 models" in expected(exam, "ensemble", 5)
+    assert "its 5 models scored 83.2 % (95 % interval 79.5 to 86.4) on average" in expected(
+        exam, "ensemble", 5
+    )
     assert "not measured" in expected(exam, "ensemble", 5)

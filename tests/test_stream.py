@@ -108,6 +108,29 @@ def test_a_short_sound_makes_one_window(model: Model, tmp_path: Path, seconds: f
     assert only.start == 0 and only.end == pytest.approx(min(seconds, 1.0), abs=0.01)
 
 
+@pytest.mark.parametrize("seconds", [4.0, 4.01, 4.3, 8.0])  # 4.01: the rest makes no window of its own
+@pytest.mark.parametrize("latency", [0.7, 1.2, 2.5])
+@pytest.mark.parametrize("hop", [0.5, 1.0])
+def test_a_slow_model_counts_every_window_and_judges_the_last(
+    model: Model, tmp_path: Path, seconds: float, latency: float, hop: float
+) -> None:
+    clock = Clock()
+
+    class Slow:
+        crop = model.crop
+
+        def each(self, sounds, **options):
+            clock.now += latency
+            return model.each(sounds, **options)
+
+    soundfile.write(tmp_path / "a.wav", sound("tone", seconds, RATE), RATE)
+    every = heard(model, tmp_path / "a.wav", Clock(), hop=hop)
+    found = heard(Slow(), tmp_path / "a.wav", clock, hop=hop)
+    assert len(found) + sum(one.skipped for one in found) == len(every)
+    assert (found[-1].start, found[-1].end) == (every[-1].start, every[-1].end)
+    assert {(one.start, one.end) for one in found} <= {(one.start, one.end) for one in every}
+
+
 def test_a_slow_model_skips_windows_of_a_microphone_and_none_of_a_pipe(model: Model) -> None:
     clock = Clock()
 
@@ -224,12 +247,14 @@ class TestMicrophone:
             def __enter__(self) -> "Stream":
                 wave_T1 = sound("tone", 2.0, RATE)[:, None]
                 for at in range(0, len(wave_T1), self.blocksize):
-                    self.callback(wave_T1[at : at + self.blocksize], self.blocksize, None, None)
+                    status = types.SimpleNamespace(input_overflow=at < fake.overflows * self.blocksize)
+                    self.callback(wave_T1[at : at + self.blocksize], self.blocksize, None, status)
 
             def __exit__(self, *error: object) -> None:
                 fake.closed = True
 
         fake = types.SimpleNamespace(
+            overflows=0,
             query_devices=lambda device, kind: {"default_samplerate": float(RATE)},
             InputStream=Stream,
             PortAudioError=type("PortAudioError", (Exception,), {}),
@@ -242,6 +267,32 @@ class TestMicrophone:
             windows = listen(model, source)
             assert [next(windows).labels[0][0] for _ in range(3)] == ["tone"] * 3
         assert sounddevice.closed and sounddevice.options["device"] == 3
+
+    @pytest.mark.parametrize(
+        ("overflows", "said"), [(0, ""), (1, "lost sound once"), (3, "lost sound 3 times")]
+    )
+    def test_says_how_often_sound_was_lost(
+        self,
+        sounddevice: types.SimpleNamespace,
+        capsys: pytest.CaptureFixture[str],
+        overflows: int,
+        said: str,
+    ) -> None:
+        sounddevice.overflows = overflows
+        with microphone():
+            pass
+        err = capsys.readouterr().err
+        assert said in err and bool(err) == bool(overflows)
+
+    def test_one_that_is_unplugged_is_not_waited_for(
+        self, model: Model, sounddevice: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("search.stream.PATIENCE", 0.01)
+        with (
+            pytest.raises(Failure, match=r"microphone for 0\.01 s.*plugged in"),
+            microphone() as source,
+        ):
+            list(listen(model, source))
 
     def test_one_that_cannot_be_opened_is_said(self, sounddevice: types.SimpleNamespace) -> None:
         def query(device: object, kind: str) -> object:

@@ -11,6 +11,7 @@ import pytest
 
 from escmodels.exams import OutOfFold, examine
 from search import predictions
+from search.commands import flags
 from search.ledger import TrialRow
 from search.session import Outcome
 from search.settings import Settings, resolve
@@ -46,8 +47,8 @@ def table(hits: slice, seeds: int = 1) -> OutOfFold:
 
 def outcome(folder: Path, tables: dict[int, OutOfFold], protocol: str = "rotating") -> Outcome:
     """A study whose finalists, the winner first, predicted this."""
-    clips = [SimpleNamespace(path=str(folder / "clip.wav"))]
-    dataset = SimpleNamespace(name="here", synthetic=False, skipped={}, clips=clips)
+    clips = [SimpleNamespace(path=str(folder / "clip.wav"))] * CLIPS
+    dataset = SimpleNamespace(name="here", synthetic=False, skipped={}, clips=clips, classes=Labels.classes)
     study = SimpleNamespace(
         folder=folder / "study",
         name="study",
@@ -153,3 +154,22 @@ def test_an_exam_of_an_older_version_is_shown_as_it_was(settings, tmp_path):
     assert line(text, "scores") == line(text, "seeds") == "" and line(text, "exam").startswith(
         "exam      accuracy 0.800"
     )
+
+
+def test_the_clips_are_those_of_the_set_also_where_a_fold_is_still_sealed(settings, tmp_path):
+    said = outcome(tmp_path, {})
+    said.study.labels = range(CLIPS // 2)  # what a search that holds half of them out may see
+    assert line(boxed(said, settings)[1], "data").startswith(
+        f"data      here: {CLIPS} clips, 4 classes, 2 folds"
+    )
+
+
+def test_what_is_kept_of_the_summary_names_no_password_and_what_is_shown_does(tmp_path, capsys):
+    uri = "https://joe:secret@tracker.org/runs"
+    settings = resolve({"home": str(tmp_path), "tracking_uri": uri}, {}, tmp_path)
+    said = outcome(tmp_path, {})
+    said.study.folder.mkdir()
+    flags.show(said, SimpleNamespace(json=False), settings)
+    kept = (said.study.folder / "predict.txt").read_text()
+    assert "--tracking-uri https://tracker.org/runs" in kept and "secret" not in kept and "joe" not in kept
+    assert "secret" in capsys.readouterr().out  # can be pasted here

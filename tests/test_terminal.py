@@ -1,8 +1,10 @@
 """What a command prints."""
 
+import io
 import json
+import sys
 
-from search.terminal import box, emit_json, progress, table
+from search.terminal import box, emit_json, progress, table, take_any_names
 
 
 def test_commands_in_a_summary_stay_whole_lines_and_prose_is_wrapped(monkeypatch):
@@ -28,6 +30,15 @@ def test_progress_without_a_terminal_is_plain_lines_on_stderr(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "decoding: 3/3\n"
+
+
+def test_names_that_are_no_utf_8_come_and_go_as_they_are(monkeypatch):
+    given, printed = (io.TextIOWrapper(io.BytesIO(content), "utf-8") for content in (b"caf\xe9\n", b""))
+    monkeypatch.setattr(sys, "stdin", given)
+    monkeypatch.setattr(sys, "stdout", printed)
+    take_any_names()
+    print(sys.stdin.readline(), end="", flush=True)
+    assert printed.buffer.getvalue() == b"caf\xe9\n"
 
 
 def test_json_is_one_document_on_stdout(capsys):

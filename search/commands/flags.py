@@ -121,10 +121,12 @@ def _shares(text: str) -> list[float]:
 
 def show(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
     """Print the summary of a study, and keep it in the study's folder."""
+    from ..paste import without_login
     from ..summary import as_json, boxed
 
     title, text = boxed(outcome, settings)
-    (outcome.study.folder / "predict.txt").write_text(f"{title}\n\n{text}\n", encoding="utf-8")
+    kept = without_login(f"{title}\n\n{text}\n")  # such files are shown to others
+    (outcome.study.folder / "predict.txt").write_text(kept, encoding="utf-8")
     if args.json:
         emit_json(as_json(outcome, settings))
     else:

@@ -73,11 +73,11 @@ def _predict(args: argparse.Namespace, settings: Settings) -> int:
     began, heard = time.perf_counter(), 0.0
     with progress("predict") as show:
         found = model.each(sounds, names=names, windows=args.windows, top_k=args.top)
-        for number, (name, result) in enumerate(found, start=1):
+        for number, (name, result, length) in enumerate(found, start=1):
             if isinstance(result, str):
                 failed.append({"file": name, "reason": result})
             else:
-                heard += result[-1][2]  # the end of its last window
+                heard += length
                 if args.csv:  # at once: what was done is there when the command is interrupted
                     writer.writerows(row[: len(SHOWN)] for row in result)
                 rows += [dict(zip(COLUMNS, row, strict=True)) for row in result]
@@ -114,7 +114,10 @@ def _sounds(args: argparse.Namespace) -> tuple[list[str], list[Any]]:
     for path in collect([word for word in args.audio if word != STDIN]):
         named[str(path)] = path
     if args.files_from:
-        named |= {str(path): path for path in listed(_lines(args.files_from))}
+        lines = list(_lines(args.files_from))
+        if any("\0" in line for line in lines):
+            raise UsageError(f"--files-from {args.files_from} is no text: expected one path a line")
+        named |= {str(path): path for path in listed(lines)}
     if STDIN in args.audio:
         named["standard input"] = sys.stdin.buffer.read()
     if not named:
@@ -128,12 +131,11 @@ def _lines(source: str) -> Iterator[str]:
         yield from sys.stdin
         return
     try:
-        with Path(source).expanduser().open(encoding="utf-8") as file:
+        with Path(source).expanduser().open(encoding="utf-8", errors="surrogateescape") as file:
             yield from file
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+    except OSError as error:
         raise UsageError(
-            f"--files-from {source} cannot be read ({reason}): expected one path a line"
+            f"--files-from {source} cannot be read ({error.strerror}): expected one path a line"
         ) from error
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FINISHED_WITH_FAILURES
+from ..paste import without_login
 from ..settings import Settings
 from ..terminal import box, emit_json, out
 from .watch import PAUSE, driven, glanced, watch
@@ -19,7 +20,8 @@ def show_nested(nested: "Nested", args: Namespace, settings: Settings) -> int:
     from ..nested_summary import as_json, boxed
 
     title, text = boxed(nested, settings)
-    (nested.study.folder / "summary.txt").write_text(f"{title}\n\n{text}\n", encoding="utf-8")
+    kept = without_login(f"{title}\n\n{text}\n")  # such files are shown to others
+    (nested.study.folder / "summary.txt").write_text(kept, encoding="utf-8")
     if args.json:
         emit_json(as_json(nested, settings))
     else:
@@ -29,8 +31,8 @@ def show_nested(nested: "Nested", args: Namespace, settings: Settings) -> int:
 
 def act_status(args: Namespace, folder: Path, settings: Settings) -> int:
     """Where a nested study stands: a line a fold, and the joint figure when there is one."""
-    from ..nested import recalled, results
-    from ..nested_summary import exam_lines, fold_lines, status_json
+    from ..nested import recalled, results, stale
+    from ..nested_summary import exam_lines, fold_lines, stale_line, status_json
     from ..paste import command
     from ..standing import Follower
 
@@ -48,12 +50,14 @@ def act_status(args: Namespace, folder: Path, settings: Settings) -> int:
     state = "running" if runs else "done" if done == len(found) and exam else "interrupted"
     if args.json:
         document = {"study": args.study, "protocol": "nested", "state": state, "driven": runs}
-        emit_json(document | status_json(found, exam))
+        emit_json(document | status_json(found, exam, stale(folder)))
         return 0
     again = "" if state != "interrupted" else f"; go on with: {command(settings, 'resume', args.study)}"
     out(f"nested study {args.study}: {state}, {done} of {len(found)} folds done{again}")
     for line in (*fold_lines(found), *exam_lines(exam)):
         out(line)
+    if outdated := stale_line(args.study, folder, settings):
+        out(outdated)
     return 0
 
 

@@ -39,14 +39,12 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
     gate.add_argument(
         "--min-gain",
         type=float,
-        default=0.005,
         metavar="SHARE",
         help="accuracy it must gain (default: 0.005, half a point)",
     )
     gate.add_argument(
         "--level",
         type=float,
-        default=0.05,
         metavar="P",
         help="p of the paired bootstrap over recordings from which on a gain may be luck (default: 0.05)",
     )
@@ -88,6 +86,7 @@ def act_promote(args: Namespace, settings: Settings) -> int:
     gate = _gate(args)
     if args.dry_run:
         return _rehearse(args, settings, gate)
+    from ..registry import CHALLENGER
     from ..run import promote_study
 
     outcome = promote_study(
@@ -96,7 +95,12 @@ def act_promote(args: Namespace, settings: Settings) -> int:
     shipped = outcome.shipped
     assert shipped is not None
     if not shipped.champion:
-        stays = f" (it is version {shipped.version})" if shipped.version else ""
+        if args.json:
+            document = {"model": shipped.name, "version": shipped.version, "promote": False}
+            emit_json(document | {"reason": shipped.reason, "challenger": shipped.challenger})
+            return Refused.code
+        kept = f"kept as @{CHALLENGER}, " if shipped.challenger else "it is "
+        stays = f" ({kept}version {shipped.version})" if shipped.version else ""
         raise Refused(f"{shipped.name}: not promoted{stays}: {shipped.reason}")
     return show(outcome, args, settings)
 
@@ -104,8 +108,15 @@ def act_promote(args: Namespace, settings: Settings) -> int:
 def _gate(args: Namespace) -> "Gate":
     from ..promote import Gate
 
+    asked = {
+        "min_gain": args.min_gain,
+        "level": args.level,
+        "max_params": args.max_params,
+        "max_latency_ms": args.max_latency,
+        "accept_tie": args.accept_tie,
+    }
     try:
-        return Gate(args.min_gain, args.level, args.max_params, args.max_latency, args.accept_tie)
+        return Gate(**{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -129,7 +140,8 @@ def act_models(args: Namespace, settings: Settings) -> int:
 
     if args.name:
         cards = registry.history(settings, args.name)
-        spans = reigns.spans(reigns.log(settings, args.name))
+        champion = next((card.version for card in cards if registry.CHAMPION in card.aliases), None)
+        spans = reigns.spans(reigns.log(settings, args.name), champion)
         if args.json:
             emit_json({"versions": [_document(card) for card in cards], "champions": _reigns(spans)})
         else:
@@ -159,8 +171,9 @@ def act_rollback(args: Namespace, settings: Settings) -> int:
             {"model": args.name, "champion": move.reign.version, "before": move.before, "again": move.again}
         )
         return 0
+    was = f"it was {move.before}" if move.before else "there was none"
     finished = ": a rollback that had been cut off is finished" if move.again else ""
-    out(f"models:/{args.name}@champion is version {move.reign.version} again, it was {move.before}{finished}")
+    out(f"models:/{args.name}@champion is version {move.reign.version} again, {was}{finished}")
     return 0
 
 
@@ -184,7 +197,7 @@ def _figures(card: "Card") -> list[str]:
 
 def _history(name: str, cards: Sequence["Card"], spans: Sequence[tuple["Reign", str | None]]) -> None:
     """Two tables for a person: every version, and who was champion when and why."""
-    from ..registry import REASON_TAG
+    from ..registry import CHALLENGER, REASON_TAG
 
     versions = [
         [
@@ -216,7 +229,7 @@ def _history(name: str, cards: Sequence["Card"], spans: Sequence[tuple["Reign", 
         for reign, until in spans
     ]
     out(table(["version", "from (UTC)", "until (UTC)", "by", "why"], times, title=f"champions of {name}"))
-    waiting = [card for card in cards if "challenger" in card.aliases and REASON_TAG in card.tags]
+    waiting = [card for card in cards if CHALLENGER in card.aliases and REASON_TAG in card.tags]
     for card in waiting:
         out(f"\nchallenger: version {card.version} was refused: {card.tags[REASON_TAG]}")
 

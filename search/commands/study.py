@@ -197,7 +197,7 @@ def act_run(args: Namespace, settings: Settings) -> int:
     )
     begun: dict[str, Any] = {"name": args.study, "engine": engine(args), "examine": not args.no_exam}
     if args.nested:
-        from ..nested import run_nested
+        from ..nested_run import run_nested
 
         return show_nested(run_nested(spec, args.space, settings, **begun), args, settings)
     return _ended(run_study(spec, args.space, settings, **begun), args, settings)
@@ -267,7 +267,7 @@ def act_resume(args: Namespace, settings: Settings) -> int:
     if args.data is not None:
         changes["data"] = str(dataset_path(args, settings).resolve())
     if is_nested(settings.existing_study(args.study)):
-        from ..nested import resume_nested
+        from ..nested_run import resume_nested
         from ..run import asked
 
         accept = (lambda sentence: True) if args.accept_changed else asked
@@ -291,7 +291,7 @@ def act_exam(args: Namespace, settings: Settings) -> int:
 
     changes = chosen(args, "finalists", "exam_seeds")
     if is_nested(settings.existing_study(args.study)):
-        from ..nested import examine_nested
+        from ..nested_run import examine_nested
 
         show_nested(examine_nested(args.study, settings, engine=engine(args), **changes), args, settings)
         return 0
@@ -304,7 +304,7 @@ def act_sync(args: Namespace, settings: Settings) -> int:
     from ..inside import is_nested
 
     if is_nested(settings.existing_study(args.study)):
-        from ..nested import sync_nested as sync
+        from ..nested_run import sync_nested as sync
     else:
         from ..run import sync_study as sync
     sent = sync(args.study, settings)

@@ -274,12 +274,12 @@ def _mean(columns: Sequence[np.ndarray]) -> np.ndarray:
     return np.mean([column[: min(map(len, columns))] for column in columns], axis=0)
 
 
-def confusion_chart(counts_KK: np.ndarray, classes: Sequence[str]) -> Chart:
-    """Clips by true (rows) and predicted class; the diagonal is what is right."""
+def confusion_chart(counts_KK: np.ndarray, classes: Sequence[str], seeds: int = 1) -> Chart:
+    """Clips by true (rows) and predicted class, each counted once a seed; the diagonal is what is right."""
     size = CELL if len(classes) <= MANY else 17.0
     longest = max(len(_short(name, 22)) for name in classes) * 6.4 + 12
     side = size * len(classes)
-    caption = "rows: true class; columns: predicted"
+    caption = "rows: true class; columns: predicted" + (f"; {seeds} seeds" if seeds > 1 else "")
     width = max(longest * 1.5 + side + 4, longest + 6 * len(caption))
     chart = Chart(
         width,

@@ -82,7 +82,7 @@ class Facts:
     curves: tuple[Curve, ...]  # of the winner's search
     mixed: tuple[Mapping[str, Any], ...]  # changes of data or code that were accepted
     classes: tuple[str, ...]
-    label_N: np.ndarray
+    label_N: np.ndarray  # of the clips that the search may see: without a fold that is held out
     source_N: np.ndarray
     inner: tuple[FoldResult, ...] = ()  # the studies of a nested one, which has no trials itself
 
@@ -123,7 +123,11 @@ class Facts:
 
     @property
     def chance(self) -> float | None:
-        """Accuracy of always naming the most frequent class."""
+        """Accuracy of always naming the most frequent class of the tested clips; before an exam: of those that
+        validate."""
+        if self.exams:
+            true_K = self.exams[0].confusion_KK.sum(axis=1)
+            return float(true_K.max() / true_K.sum())
         return float(np.bincount(self.label_N).max() / len(self.label_N)) if len(self.label_N) else None
 
     @property

@@ -48,7 +48,7 @@ def importances(facts: Facts) -> list[Importances]:
 
 
 def _of(about: str, rows: Sequence[TrialRow], space: Space) -> Importances | None:
-    """None where the trials are too few, or no knob varies over them."""
+    """None where the trials are too few, no knob varies over them, or no tree of the forest finds a difference."""
     if len(rows) < LEAST:
         return None
     import optuna
@@ -70,7 +70,10 @@ def _of(about: str, rows: Sequence[TrialRow], space: Space) -> Importances | Non
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
-    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=varied)
+    try:
+        shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=varied)
+    except (RuntimeError, ValueError):  # Optuna's: no variance in any tree, nothing that can be evaluated
+        return None
     short = {name: name.rsplit(PATH, 1)[-1] for name in shares}
     return Importances(
         about, tuple((short[name], float(share)) for name, share in shares.items()), len(trials), len(rows)

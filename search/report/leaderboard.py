@@ -69,7 +69,7 @@ def _rounded(cost: str, value: float) -> float:
 def _costs(
     row: TrialRow, seconds: float | None, classes: tuple[str, ...], timed: dict[Hashable, float]
 ) -> dict[str, float]:
-    """Costs on the CPU of this machine; empty for a recipe that this version cannot build.
+    """Costs on the CPU of this machine; empty for a recipe that this version cannot build or run here.
 
     timed: what nets of the same size and work on the same input took, so that chance does not rank them.
     """
@@ -83,7 +83,7 @@ def _costs(
             if alike not in timed:
                 timed[alike] = costs(recipe, clips, "cpu", ("latency",))["latency"]
             return {**found, "latency": timed[alike]}
-    except ValueError:
+    except (ValueError, RuntimeError):  # torch raises the latter: sizes that do not fit, too little memory
         return {}
 
 

@@ -16,7 +16,7 @@ from ..errors import Failure
 from ..files import write_atomically
 from ..inside import is_nested
 from ..page import data_uri, render
-from ..paste import command
+from ..paste import command, shareable
 from ..settings import Settings
 from ..study import Study
 from ..terminal import size
@@ -25,7 +25,7 @@ from .charts import label, percent
 from .facts import Facts, family, read
 from .importance import LEAST, Importances, importances
 from .leaderboard import Entry, leaderboard
-from .recipe import FILE, model_commands, recipe_yaml, rerun_command
+from .recipe import FILE, model_commands, recipe_yaml, rerun_command, was_settled
 from .sounds import SECONDS, Confused, confused, hear
 from .svg import STYLE, Chart, number
 from .words import cautions, headline, lead, protocol, saving, scores, ties, unknown
@@ -109,7 +109,8 @@ def figures(report: Report) -> dict[str, list[Chart]]:
         "slices": [*slices],
         "curves": [charts.curve_chart(facts.curves), charts.loss_chart(facts.curves)],
         "confusion": [
-            charts.confusion_chart(facts.exams[0].confusion_KK, facts.classes) for _ in facts.exams[:1]
+            charts.confusion_chart(one.confusion_KK, facts.classes, len(one.exam.seeds))
+            for one in facts.exams[:1]
         ],
     }
     return {section: [chart for chart in found if chart is not None] for section, found in made.items()}
@@ -129,7 +130,7 @@ def html(report: Report, settings: Settings) -> str:
     """The page as text."""
     from markupsafe import Markup
 
-    facts = report.facts
+    facts, settings = report.facts, shareable(settings)  # pages travel: to other people, into MLflow
     best = facts.exams[0] if facts.exams else None
     clips = {} if report.dataset is None else {clip.name: clip for clip in report.dataset.clips}
     shown = figures(report)
@@ -167,6 +168,7 @@ def html(report: Report, settings: Settings) -> str:
         "recipe_file": FILE,
         "recipe_src": data_uri("text/yaml", text.encode("utf-8")),
         "rerun": rerun_command(facts, settings) if text else "",
+        "settled": was_settled(facts),
         "label_map": bool(facts.asked.get("label_map")),
         "commands": model_commands(facts, report.model, settings, _example(report.dataset)),
         "more": more if len(facts.complete) < LEAST else "",

@@ -51,7 +51,22 @@ def rerun_command(facts: Facts, settings: Settings) -> str:
     if str(asked.get("protocol", "")).startswith(HELD_OUT):
         words += ["--held-out", str(asked["protocol"]).removeprefix(HELD_OUT)]
     words += ["--trials", "1", "--seed", str(asked.get("seed", 0))]
+    seeds = len(facts.exams[0].exam.seeds) if facts.exams else int(asked.get("exam_seeds", 1))
+    if seeds != 1:
+        words += ["--seeds", str(seeds)]
     return command(settings, *words)
+
+
+def was_settled(facts: Facts) -> bool:
+    """Whether the winner was searched as a plateau, which the exam and the recipe have as the steps it took.
+
+    The search of a rerun then differs from the first one, and the exam takes its number of epochs from that search.
+    """
+    winner = facts.winner
+    if winner is None or winner.values.get("schedule") == "plateau":
+        return False
+    searched = [row.values for row in facts.rows if row.number == winner.number]
+    return any(values.get("schedule") == "plateau" for values in searched)
 
 
 def model_commands(facts: Facts, name: str, settings: Settings, clip: Path | None) -> list[tuple[str, str]]:

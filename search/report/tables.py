@@ -69,7 +69,7 @@ def asked(facts: Facts, dataset: Dataset | None) -> list[tuple[str, str]]:
     if facts.inner:
         budget = f"{len(facts.inner)} searches of {budget}"
     lines = [
-        ("data", f"{facts.data_name}{_counted(facts)}"),
+        ("data", f"{facts.data_name}{_counted(facts, dataset)}"),
         ("search space", f"{told.get('space', '')}{f': {facts.space.about}' if facts.space else ''}"),
         ("looked for", str(told.get("objective", "accuracy"))),
         ("budget", budget),
@@ -92,13 +92,19 @@ def asked(facts: Facts, dataset: Dataset | None) -> list[tuple[str, str]]:
     return lines
 
 
-def _counted(facts: Facts) -> str:
-    """How much data there is, where it is known."""
-    if not len(facts.label_N):
-        return ""
-    recordings = len(set(facts.source_N.tolist()))
+def _counted(facts: Facts, dataset: Dataset | None) -> str:
+    """How much data there is, where it is known: of the whole set, or else of what the search has seen."""
+    skipped = facts.asked.get("skipped") or ()
+    if dataset is not None:
+        used = [clip for clip in dataset.clips if clip.name not in skipped]
+        clips, classes = len(used), len({clip.label for clip in used})
+        recordings, beside = len({clip.source for clip in used}), ""
+    else:
+        clips, classes, recordings = len(facts.label_N), len(facts.classes), len(set(facts.source_N.tolist()))
+        name, _, fold = str(facts.asked.get("protocol", "")).partition(" ")
+        beside = f", beside those of fold {fold}, which was held out" if name == "held-out" else ""
     return (
-        f": {len(facts.label_N):,} clips of {len(facts.classes)} classes, cut from {recordings:,} recordings"
+        f": {clips:,} clips of {classes} classes, cut from {recordings:,} recordings{beside}" if clips else ""
     )
 
 
@@ -156,13 +162,14 @@ def inner(facts: Facts, settings: Settings) -> list[tuple[str, ...]]:
 def per_class(one: Examined, classes: tuple[str, ...]) -> list[PerClass]:
     """Every class, the hardest first."""
     counts_KK, seeds = one.confusion_KK, len(one.exam.seeds)
+    over = f" over {seeds} seeds" if seeds > 1 else ""  # answers are counted, not clips
     rows = []
     for place, name in enumerate(classes):
         right, true, said = counts_KK[place, place], counts_KK[place].sum(), counts_KK[:, place].sum()
         others = counts_KK[place].copy()
         others[place] = 0
         most = int(others.argmax())
-        mistaken = f"{classes[most]} ({others[most]} of {true})" if others[most] else ""
+        mistaken = f"{classes[most]} ({others[most]} of {true}{over})" if others[most] else ""
         recall = right / true if true else float("nan")
         precision = right / said if said else float("nan")
         f1 = 2 * right / (true + said) if true + said else float("nan")
