@@ -10,6 +10,7 @@ from .inside import folds_of, inside
 from .mlflow_tracker import MlflowTracker
 from .pages import EXPERIMENT
 from .paste import command
+from .projection import exam_metrics, seeds_of
 from .settings import Settings
 from .terminal import say
 from .tracker import Point, TrackerDown, TrackerRefused
@@ -41,21 +42,13 @@ def send(folder: Path, settings: Settings, *, data_name: str, synthetic: bool) -
         "data.synthetic": str(synthetic).lower(),
         "folds": " ".join(studies),
     }
-    figures = {
-        "test_accuracy": exam["mean"],
-        "test_accuracy_low": exam["low"],
-        "test_accuracy_high": exam["high"],
-        "test_macro_f1": exam["macro_f1"],
-        "objective": exam["validation"],
-        "optimism_gap": exam["validation"] - exam["mean"],
-    }
-    points = [Point(metric, value, 0, moment) for metric, value in figures.items()]
+    points = [Point(metric, value, 0, moment) for metric, value in exam_metrics(exam).items()]
     title = f"nested {name} {exam['mean']:.3f} [{exam['low']:.3f}, {exam['high']:.3f}]"
     try:
         tracker = MlflowTracker(settings, EXPERIMENT)
         tracker.open(key, title, None, tags, {}, moment, points)
         tracker.attach(key, "predictions.csv", (folder / TABLE).read_bytes())
-        picture = confusion_png(record["confusion"], record["classes"], "test folds, each held out")
+        picture = confusion_png(record["confusion"], record["classes"], f"test folds, {seeds_of(exam)}")
         tracker.attach(key, "confusion.png", picture)
         tracker.mark(key, "FINISHED", moment)
     except (TrackerDown, TrackerRefused) as error:

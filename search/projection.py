@@ -451,21 +451,13 @@ class Projector:
         record = self._ledger.fact(f"exam/{trial}")
         exam, moment = record["exam"], int(record["time"] * 1000)
         figure = f"{exam['mean']:.3f} [{exam['low']:.3f}, {exam['high']:.3f}]"
-        figures = {
-            "test_accuracy": exam["mean"],
-            "test_accuracy_low": exam["low"],
-            "test_accuracy_high": exam["high"],
-            "test_macro_f1": exam["macro_f1"],
-            "objective": exam["validation"],
-            "optimism_gap": exam["validation"] - exam["mean"],
-        }
-        points = [Point(name, value, 0, moment) for name, value in figures.items()]
+        points = [Point(name, value, 0, moment) for name, value in exam_metrics(exam).items()]
         name = f"{self._exam_name(trial)} {figure}"
         self._tracker.open(key, name, self._root, {}, {}, moment, points)
         self._tracker.attach(
             key,
             "confusion.png",
-            confusion_png(record["confusion"], record["classes"], "test folds, out of fold"),
+            confusion_png(record["confusion"], record["classes"], f"test folds, {seeds_of(exam)}"),
         )
         table = place(self._ledger.path.parent, trial)
         if table.exists():  # not of exams of older versions
@@ -479,6 +471,28 @@ class Projector:
         for path in (folder / REPORT, *sorted((folder / PICTURES).glob("*.svg"))):
             if path.is_file():
                 self._tracker.attach(self._root, path.relative_to(folder).as_posix(), path.read_bytes())
+
+
+def exam_metrics(exam: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of an exam as metrics of a run; an exam of an older version has fewer."""
+    figures = {
+        "test_accuracy": exam["mean"],
+        "test_accuracy_low": exam["low"],
+        "test_accuracy_high": exam["high"],
+        "test_macro_f1": exam["macro_f1"],
+        "test_log_loss": exam.get("log_loss"),
+        "test_calibration_error": exam.get("calibration_error"),
+        "test_top3": exam.get("top3"),
+        "objective": exam["validation"],
+        "optimism_gap": exam["validation"] - exam["mean"],
+    }
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def seeds_of(exam: Mapping[str, Any]) -> str:
+    """How often each clip stands in a confusion matrix."""
+    count = len(exam["seeds"])
+    return "out of fold" if count == 1 else f"out of fold, {count} seeds"
 
 
 def _milliseconds(moment: float) -> int:

@@ -508,7 +508,15 @@ def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
     tracker = MemoryTracker()
     work(ledger)
     examine(ledger, "x", 0.7)
-    exam = {"mean": 0.7, "low": 0.6, "high": 0.8, "macro_f1": 0.69, "validation": 0.75}
+    exam = {
+        "mean": 0.7,
+        "low": 0.6,
+        "high": 0.8,
+        "macro_f1": 0.69,
+        "validation": 0.75,
+        "seeds": [0],
+        "log_loss": 0.9,
+    }
     record = {
         "exam": exam,
         "confusion": [[3, 1], [0, 4]],
@@ -525,6 +533,7 @@ def test_an_exam_has_its_own_runs_with_figures_and_a_picture(ledger):
     values = {point.metric: point.value for point in run.points}
     assert values["test_accuracy"] == 0.7
     assert values["optimism_gap"] == pytest.approx(0.05)
+    assert values["test_log_loss"] == 0.9 and "test_top3" not in values  # an older exam has none
     assert run.name == "exam t000 mel_cnn 0.700 [0.600, 0.800]"
     assert run.files["confusion.png"].startswith(b"\x89PNG")
     assert run.files["predictions.csv"] == b"clip,fold\n"
@@ -537,7 +546,7 @@ def test_an_exam_of_an_older_version_has_no_table_to_attach(ledger):
     tracker = MemoryTracker()
     work(ledger)
     examine(ledger, "x", 0.7)
-    exam = {"mean": 0.7, "low": 0.6, "high": 0.8, "macro_f1": 0.69, "validation": 0.75}
+    exam = {"mean": 0.7, "low": 0.6, "high": 0.8, "macro_f1": 0.69, "validation": 0.75, "seeds": [0]}
     record = {"exam": exam, "confusion": [[1]], "classes": ["a"], "stop_after": 2, "time": 1.0}
     ledger.write_fact("exam/0", record, change="exam")
     project(ledger, tracker)
