@@ -37,7 +37,7 @@ from search.terminal import progress
 from search.trial import Plan, Report, run_trial, use_threads
 from search.worker import Shared, share
 
-TRIALS, WORKERS, ROUNDS = 24, 2, 3
+TRIALS, WORKERS, ROUNDS = 24, 2, 2
 SECONDS = 10.0  # of training in each trial
 BAR = 0.05
 DAEMONS = (
