@@ -39,11 +39,11 @@ def run_study(
     """Begin a study and carry it to its end. Raises `Failure` and its kinds with one sentence.
 
     engine: fields of `Engine`; later sessions go on with the same unless they say otherwise. A nested study has no
-    such outcome: see `nested.run_nested`.
+    such outcome: see `nested_run.run_nested`.
     """
     if spec.protocol == NESTED:
         raise UsageError(
-            "a nested study is run by search.nested.run_nested: it is several studies and has no model"
+            "a nested study is run by search.nested_run.run_nested: it is several studies and has no model"
         )
     study = create(spec, space, settings, name)
     _remark(check_tracking(settings.tracking_uri))

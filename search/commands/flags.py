@@ -3,6 +3,7 @@
 import argparse
 from argparse import ArgumentParser, Namespace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..settings import Settings
@@ -121,14 +122,21 @@ def _shares(text: str) -> list[float]:
 
 def show(outcome: "Outcome", args: Namespace, settings: Settings) -> int:
     """Print the summary of a study, and keep it in the study's folder."""
-    from ..paste import without_login
     from ..summary import as_json, boxed
 
     title, text = boxed(outcome, settings)
-    kept = without_login(f"{title}\n\n{text}\n")  # such files are shown to others
-    (outcome.study.folder / "predict.txt").write_text(kept, encoding="utf-8")
-    if args.json:
-        emit_json(as_json(outcome, settings))
+    present(
+        title, text, outcome.study.folder / "predict.txt", as_json(outcome, settings) if args.json else None
+    )
+    return 0
+
+
+def present(title: str, text: str, path: Path, document: Any) -> None:
+    """Keep a summary in a file, and print it, or the document where there is one."""
+    from ..paste import without_login
+
+    path.write_text(without_login(f"{title}\n\n{text}\n"), encoding="utf-8")  # such files are shown to others
+    if document is not None:
+        emit_json(document)
     else:
         out(box(title, text))
-    return 0

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FINISHED_WITH_FAILURES
-from ..paste import without_login
 from ..settings import Settings
-from ..terminal import box, emit_json, out
+from ..terminal import emit_json, out
+from .flags import present
 from .watch import PAUSE, driven, glanced, watch
 
 if TYPE_CHECKING:
@@ -20,12 +20,8 @@ def show_nested(nested: "Nested", args: Namespace, settings: Settings) -> int:
     from ..nested_summary import as_json, boxed
 
     title, text = boxed(nested, settings)
-    kept = without_login(f"{title}\n\n{text}\n")  # such files are shown to others
-    (nested.study.folder / "summary.txt").write_text(kept, encoding="utf-8")
-    if args.json:
-        emit_json(as_json(nested, settings))
-    else:
-        out(box(title, text))
+    document = as_json(nested, settings) if args.json else None
+    present(title, text, nested.study.folder / "summary.txt", document)
     return FINISHED_WITH_FAILURES if nested.count("failed") else 0
 
 
