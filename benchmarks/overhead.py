@@ -2,18 +2,22 @@
 and written to docs/performance.md: `python benchmarks/overhead.py`.
 
 The search runs as it does for a user: Ray Tune, Optuna, the ledger, MLflow on SQLite, Optuna's file. Both ways train
-the same recipes in two workers of one thread; what comes before the first training is start-up and told apart.
+the same recipes in two workers of one thread, in turns of seconds; what comes before the first training is start-up
+and told apart.
 """
 
 import contextlib
 import json
 import multiprocessing
+import pickle
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from multiprocessing.context import SpawnProcess
@@ -23,6 +27,7 @@ from typing import Any
 import psutil
 import yaml
 from common import PERFORMANCE, about, data, duration, esc10, prose, table, write_section
+from turns import ran, send, take_turns
 
 from escmodels.fit import fit
 from escmodels.recipe import parse
@@ -37,7 +42,7 @@ from search.terminal import progress
 from search.trial import Plan, Report, run_trial, use_threads
 from search.worker import Shared, share
 
-TRIALS, WORKERS, ROUNDS = 24, 2, 2
+TRIALS, WORKERS, ROUNDS = 24, 2, 3
 SECONDS = 10.0  # of training in each trial
 BAR = 0.05
 DAEMONS = (
@@ -51,6 +56,8 @@ DAEMONS = (
     "monitor",
 )
 WARM = 4  # trials, two a worker, that start-up lasts
+TURN = 5.0  # seconds
+TASKS, BEGUN = "tasks.pickle", "begun"  # files: what the bare loop trains; the engine has begun to train
 POINT: dict[str, Any] = {
     "architecture": "mel_cnn",
     "data.sample_rate": 16000,
@@ -90,8 +97,9 @@ def work(shared: Shared, plan: Plan, rates: Any, ready: Any, done: Any) -> None:
         done.put((rate, statistics.fmean(scores)))
 
 
-def bare(shared: Shared, plan: Plan) -> list[float]:
-    """When each trial of the bare loop has ended, in seconds from the moment when its processes are ready."""
+def bare(tasks: Path) -> None:
+    """In a process of its own: the loop; when it began and each trial ended, as JSON on stdout."""
+    shared, plan = pickle.loads(tasks.read_bytes())
     context = multiprocessing.get_context("spawn")
     rates, done, ready = context.Queue(), context.Queue(), context.Barrier(WORKERS + 1)
     for rate in [*RATES, *[None] * WORKERS]:
@@ -101,14 +109,13 @@ def bare(shared: Shared, plan: Plan) -> list[float]:
     for process in processes:
         process.start()
     ready.wait()
-    began = time.perf_counter()
-    ends = []
+    began, ends = time.time(), []
     for _ in RATES:
         done.get()
-        ends.append(time.perf_counter() - began)
+        ends.append(time.time())
     for process in processes:
         process.join()
-    return ends
+    print(json.dumps({"first": began, "ends": ends}))
 
 
 # the engine
@@ -118,21 +125,14 @@ def engine(home: Path, file: Path, source: str) -> None:
     """In a process of its own: a whole search, watched; what was seen as JSON on stdout."""
     marks: dict[str, float] = {"python": psutil.Process().create_time(), "imports": time.time()}
     costs: dict[str, list[float]] = {"report": [], "fold run": [], "trial": []}
-    cpu: dict[str, dict[str, float]] = {}
+    looks: list[dict[str, dict[str, float]]] = []
     mark(marks, "data", Study, "open_clips")
     mark(marks, "search", Session, "search", before=True)
-    watch(costs)
+    watch(home, costs, looks)
     from search.cluster import RayRunner
 
     mark(marks, "ray", RayRunner, "__init__")
     mark(marks, "handed out", Conductor, "next")
-    ended: Callable[[Session], None] = Session.close
-
-    def last_look(session: Session) -> None:
-        cpu.update(driver=by_thread(), ray=by_process())
-        ended(session)
-
-    swap(Session, "close", last_look)
     from search.run import run_study
 
     spec = Spec(source, format=None, sampler="grid", trials=TRIALS, pruner="none")
@@ -144,7 +144,7 @@ def engine(home: Path, file: Path, source: str) -> None:
         engine={"workers": WORKERS},
         examine=False,
     )
-    print(json.dumps({"marks": marks, "costs": costs, "cpu": cpu}))
+    print(json.dumps({"marks": marks, "costs": costs, "cpu": looks}))
 
 
 def mark(marks: dict[str, float], name: str, owner: type[Any], method: str, *, before: bool = False) -> None:
@@ -167,15 +167,21 @@ def swap(owner: type[Any], name: str, function: Callable[..., Any]) -> None:
     setattr(owner, name, function)
 
 
-def watch(costs: dict[str, list[float]]) -> None:
-    """Time what the driver does for a report, a fold run and a trial."""
+def watch(home: Path, costs: dict[str, list[float]], looks: list[dict[str, dict[str, float]]]) -> None:
+    """Time what the driver does for a report, a fold run and a trial; look at the CPU times after start-up and last."""
     on_report: Callable[[Conductor, Report, bool], bool] = Conductor.on_report
     proposed: Callable[[Conductor], Any] = Conductor.next
+    ended: list[int] = []
 
     def timed(conductor: Conductor, report: Report, more: bool = False) -> bool:
         began = time.perf_counter()
         goes_on = on_report(conductor, report, more)
         costs["fold run" if report.result else "report"].append(time.perf_counter() - began)
+        (home / BEGUN).touch()
+        if report.result and conductor.ledger.trial(report.trial).state == "complete":
+            ended.append(report.trial)
+            if len(ended) in (WARM, TRIALS - WORKERS):  # all workers are busy
+                looks.append(cpu())
         return goes_on
 
     def asked(conductor: Conductor) -> Any:
@@ -189,46 +195,68 @@ def watch(costs: dict[str, list[float]]) -> None:
     swap(Conductor, "next", asked)
 
 
-def by_thread() -> dict[str, float]:
-    """CPU seconds of this process by thread."""
+def cpu() -> dict[str, dict[str, float]]:
+    """CPU seconds so far of this process by thread, of what Ray has started by name, of workers by their threads."""
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    found: dict[str, float] = {}
+    driver: dict[str, float] = defaultdict(float)
     for thread in psutil.Process().threads():
-        name = names.get(thread.id, "others")
-        found[name] = found.get(name, 0.0) + thread.user_time + thread.system_time
-    return found
-
-
-def by_process() -> dict[str, float]:
-    """CPU seconds of the processes that Ray has started, workers apart, by their names."""
-    found: dict[str, float] = {}
+        driver[names.get(thread.id, "threads of libraries")] += thread.user_time + thread.system_time
+    ray: dict[str, float] = defaultdict(float)
+    workers: dict[str, float] = defaultdict(float)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             words = " ".join(process.cmdline())
-            known = [name for name in DAEMONS if name in words]
-            if known:
-                used = process.cpu_times()
-                found[known[0]] = found.get(known[0], 0.0) + used.user + used.system
-    return found
+            known = next((name for name in DAEMONS if name in words), "others")
+            threads = sorted(thread.user_time + thread.system_time for thread in process.threads())
+            times = process.cpu_times()
+            if known == "ray::" and times.user > SECONDS:  # a training is far more than all else
+                workers["training"] += (
+                    times.user + times.system - sum(threads[:-1])
+                )  # each had its own thread
+                workers["other threads"] += sum(threads[:-1])
+            else:
+                ray[known] += times.user + times.system
+    return {"driver": driver, "ray": ray, "workers": workers}
 
 
-def searched(home: Path, file: Path, source: str) -> dict[str, Any]:
-    """A whole search in a process of its own: what it saw, and what stands in its ledger."""
-    words = [sys.executable, __file__, "engine", str(home), str(file), source]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+# both in turns
+
+
+def measured(folder: Path, home: Path, file: Path, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One round: bare loop and engine in turns. Moments are seconds that a program has run, from its first training."""
+    ways = {"engine": [str(home), str(file), source], "bare": [str(folder / TASKS)]}
+    out = {name: home / f"{name}.json" for name in ways}
+    programs: dict[str, subprocess.Popen[str]] = {}
+
+    def begin(name: str) -> float:
+        with out[name].open("w") as target, (home / f"{name}.err").open("w") as errors:
+            words = [sys.executable, __file__, name, *ways[name]]
+            programs[name] = subprocess.Popen(words, stdout=target, stderr=errors, text=True)
+        return time.time()
+
+    began = begin("engine")  # its start-up is measured too, so nothing else runs beside it
+    while not (home / BEGUN).exists() and programs["engine"].poll() is None:
+        time.sleep(0.05)
+    send(programs["engine"], signal.SIGSTOP)
+    alone = (began, time.time())
+    begin("bare")
+    turns = take_turns(programs, TURN)
+    turns["engine"].insert(0, alone)
+    for name, program in programs.items():
+        if program.returncode:
+            sys.exit((home / f"{name}.err").read_text())
+    loop, seen = (json.loads(out[name].read_text().splitlines()[-1]) for name in ("bare", "engine"))
     ledger = Ledger(home / "engine" / "ledger.sqlite")
     folds = ledger.folds(phase="search")
-    first = min(
+    seen["first"] = min(
         moment - metrics["seconds"] for fold in folds for _, metrics, moment in ledger.epochs(fold.key)
     )
-    seen["first"] = first
-    seen["ends"] = sorted((row.ended or 0.0) - first for row in ledger.trials())
-    seen["trained"] = sum(fold.seconds or 0.0 for fold in folds)
+    seen["ends"] = [row.ended or 0.0 for row in ledger.trials()]
     ledger.close()
-    return seen
+    for name, found in (("bare", loop), ("engine", seen)):
+        first = ran(turns[name], found["first"])
+        found["ends"] = sorted(ran(turns[name], end) - first for end in found["ends"])
+    return loop, seen
 
 
 # what is said of it
@@ -244,26 +272,21 @@ def main() -> None:
             Spec(source), str(space(folder, 2)), resolve({"home": str(folder / "home")}, {}), "plan"
         )
         study.open_clips(resolve({"home": str(folder / "home")}, {}), progress)
-        clips = study.labels
         epochs = settled(study)
         file = space(folder, epochs)
         plan = Plan(study.plan().splits, epochs, 0)
-        shared = share(clips, by_file=True)
-        loops: list[list[float]] = []
-        seen: list[dict[str, Any]] = []
+        import search.cluster  # noqa: F401  # sets how freed memory is kept, for whatever is started from here
+
+        (folder / TASKS).write_bytes(pickle.dumps((share(study.labels, by_file=True), plan)))
+        rounds: list[tuple[dict[str, Any], dict[str, Any]]] = []
         for turn in range(ROUNDS):
             home = folder / f"home-{turn}"
-            (home / "cache").parent.mkdir()
+            home.mkdir()
             (home / "cache").symlink_to(folder / "home" / "cache")  # the sounds are decoded already
-            for way in ("bare", "engine")[
-                :: 1 if turn % 2 == 0 else -1
-            ]:  # a machine that slows down favours neither
-                if way == "bare":
-                    loops.append(bare(shared, plan))
-                else:
-                    seen.append(searched(home, file, source))
-            print(f"bare {loops[-1][-1]:.1f} s, engine {seen[-1]['ends'][-1]:.1f} s", flush=True)
-        lines = page(loops, seen, epochs, about(dataset, "torch", "ray", "optuna", "mlflow"))
+            rounds.append(measured(folder, home, file, source))
+            loop, seen = rounds[-1]
+            print(f"bare {loop['ends'][-1]:.1f} s, engine {seen['ends'][-1]:.1f} s", spent(seen), flush=True)
+        lines = page(rounds, epochs, about(dataset, "torch", "ray", "optuna", "mlflow"))
     print("\n".join(lines))
     write_section(PERFORMANCE, "overhead", lines)
 
@@ -284,34 +307,31 @@ def settled(study: Study) -> int:
 
 
 def page(
-    loops: Sequence[Sequence[float]], seen: Sequence[Mapping[str, Any]], epochs: int, measured: str
+    rounds: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], epochs: int, measured: str
 ) -> list[str]:
     """The section."""
     rows: list[tuple[Any, ...]] = []
-    shares: list[tuple[float, float, float]] = []
-    for turn, (loop, run) in enumerate(zip(loops, seen, strict=True), start=1):
-        ends = run["ends"]
-        whole, after = (ends[-1] / loop[-1], (ends[-1] - ends[WARM - 1]) / (loop[-1] - loop[WARM - 1]))
-        idle = 1 - run["trained"] / (WORKERS * ends[-1])
-        shares.append((whole - 1, after - 1, idle))
-        rows.append((turn, duration(loop[-1]), duration(ends[-1]), *map(percent, shares[-1])))
+    shares: list[tuple[float, float]] = []
+    for turn, (loop, run) in enumerate(rounds, start=1):
+        slow, ends = loop["ends"], run["ends"]
+        shares.append(
+            (ends[-1] / slow[-1] - 1, (ends[-1] - ends[WARM - 1]) / (slow[-1] - slow[WARM - 1]) - 1)
+        )
+        rows.append((turn, duration(slow[-1]), duration(ends[-1]), *map(percent, shares[-1])))
     medians = [statistics.median(column) for column in zip(*shares, strict=True)]
     rows.append(("median", "", "", *map(percent, medians)))
+    every = [run for _, run in rounds]
     costs = [
         (
             kind,
-            sum(len(run["costs"][kind]) for run in seen),
-            *(duration(worth(run["costs"][kind] for run in seen)) for worth in (middle, nearly_all)),
+            sum(len(run["costs"][kind]) for run in every),
+            *(duration(worth(run["costs"][kind] for run in every)) for worth in (middle, nearly_all)),
         )
         for kind in ("report", "fold run", "trial")
     ]
     steps = ("imports", "ray", "data", "search", "handed out", "first")
-    last = seen[-1]
+    last = every[-1]
     moments = [last["marks"]["python"], *(last["marks"][step] for step in steps[:-1]), last["first"]]
-    threads, daemons = (
-        ", ".join(f"{name} {value:.1f}" for name, value in ranked(last["cpu"][owner]) if value >= 0.05)
-        for owner in ("driver", "ray")
-    )
     return [
         "## What the engine costs",
         "",
@@ -319,20 +339,20 @@ def page(
             f"""
             {measured} {TRIALS} trials of 5 splits x {epochs} epochs, about {SECONDS:g} s of training each, in
             {WORKERS} workers: a bare loop over processes, and the same recipes as a search (Ray Tune, ledger,
-            MLflow on SQLite, Optuna's file), in turns; who is first alternates. From the start of the first training
-            to the end of the last one. After start-up is from the end of trial {WARM} on: until then MLflow is imported
-            and its database made, beside the first trainings. The bar is {100 * BAR:g} % after start-up. Idle is the
-            share of the workers' time in which they do not train.
+            MLflow on SQLite, Optuna's file), in turns of {TURN:g} s: while one runs, all processes of the other
+            stand, and a moment counts as the time that a program had run by then. From the start of the first
+            training to the end of the last one. After start-up is from the end of trial {WARM} on: until then MLflow
+            is imported and its database made, beside the first trainings. The bar is {100 * BAR:g} % after start-up.
+            Both have the same settings of the allocator, which the engine sets for its workers.
             """
         ),
-        *table(("round", "bare loop", "engine", "overhead in all", "after start-up", "workers idle"), rows),
+        *table(("round", "bare loop", "engine", "overhead in all", "after start-up"), rows),
         "",
         "What the driver does for each, ledger included:",
         "",
         *table(("for each", "number", "median", "95 % take less than"), costs),
         "",
-        f"CPU seconds of the driver by thread, start-up included: {threads}. Of Ray's own processes: {daemons}. "
-        f"Trained were {last['trained']:.0f} s.",
+        f"After start-up, {spent(last)}.",
         "",
         *prose(
             """
@@ -362,6 +382,22 @@ def page(
     ]
 
 
+def spent(run: Mapping[str, Any]) -> str:
+    """Where the CPU time of a round went from start-up to the last trials, when every worker still has one."""
+    before, after = run["cpu"]
+    parts = {
+        f"{name} ({owner})": seconds - before[owner].get(name, 0.0)
+        for owner in after
+        for name, seconds in after[owner].items()
+    }
+    trained = parts.pop("training (workers)")
+    told = ", ".join(f"{name} {seconds:.1f}" for name, seconds in ranked(parts) if seconds >= 0.05)
+    return (
+        f"CPU seconds: {trained:.1f} in trainings, {sum(parts.values()):.1f} "
+        f"({100 * sum(parts.values()) / trained:.1f} %) elsewhere: {told}"
+    )
+
+
 def ranked(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
     """The largest first."""
     return sorted(seconds.items(), key=lambda item: -item[1])
@@ -386,5 +422,7 @@ def nearly_all(lists: Any) -> float:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["engine"]:
         engine(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    elif sys.argv[1:2] == ["bare"]:
+        bare(Path(sys.argv[2]))
     else:
         main()
