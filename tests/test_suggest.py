@@ -6,11 +6,15 @@ import re
 import warnings
 from statistics import median, pstdev
 
+import optuna
 import pytest
+from optuna.samplers import TPESampler
 
 from search.guide import Told, chosen
 from search.objectives import ACCURACY
 from search.objectives import parse as parse_objectives
+from search.open_tpe import OpenTPE
+from search.parameters import Parameters
 from search.samplers import SHOWN
 from search.suggest import SAMPLERS, Proposer
 from spaces.domains import Categorical, Float, Int
@@ -327,6 +331,61 @@ def test_a_replayed_history_is_what_was_told_but_for_what_teaches_nothing():
 
     assert facts(told) == facts(replayed)
     assert len(facts(replayed)) == len(study(replayed).trials) == 4
+
+
+def proposed(sampler, seed, space, history):
+    """What a sampler of Optuna proposes after a history of points and their worth."""
+    parameters = Parameters(space)
+    asked = optuna.create_study(direction="maximize", sampler=sampler(seed=seed, **TPE))
+    asked.add_trials(
+        optuna.trial.create_trial(
+            params=parameters.of(point),
+            distributions={name: parameters.distributions[name] for name in parameters.of(point)},
+            value=worth,
+        )
+        for point, worth in history
+    )
+    trial = asked.ask()
+    parameters.draw(trial)
+    return trial
+
+
+TPE = {"n_startup_trials": 10, "multivariate": True, "group": True, "constant_liar": True}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("count", [5, 40])
+def test_a_space_without_branches_is_searched_as_by_optunas_own_tpe(count):
+    rng = random.Random(0)
+    history = [(point, smooth(point)) for point in (sample(MIXED, rng) for _ in range(count))]
+    for seed in range(10):
+        ours, own = (proposed(sampler, seed, MIXED, history) for sampler in (OpenTPE, TPESampler))
+        assert ours.params == own.params
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_tpe_draws_the_sets_that_a_point_opens_each_once_and_no_other(monkeypatch):
+    drawn = []
+    draw = TPESampler._sample
+
+    def noted(self, study, trial, knobs):
+        drawn.append(sorted(knobs))
+        return draw(self, study, trial, knobs)
+
+    rng = random.Random(0)
+    history = [(sample(SPACE, rng), rng.random()) for _ in range(60)]
+    monkeypatch.setattr(TPESampler, "_sample", noted)
+    families = set()
+    for seed in range(20):
+        drawn.clear()
+        trial = proposed(OpenTPE, seed, SPACE, history)
+        names = [name for knobs in drawn for name in knobs]
+        assert sorted(names) == sorted(trial.params)  # n is shared by two families: a set of its own
+        families.add(trial.params["family"])
+    assert len(families) > 1
+    drawn.clear()
+    proposed(TPESampler, 0, SPACE, history)
+    assert len({name for knobs in drawn for name in knobs}) > len(trial.params)  # what is saved
 
 
 def test_tpe_keeps_away_from_where_trials_cannot_be_trained():
