@@ -24,6 +24,12 @@ def _found(variable: str, default: Path, what: str) -> Path:
     return path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that mostly wait come first, so that the others run beside them and none of them is left for the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def esc10_root() -> Path:
     """The 2015 release of ESC-10 (400 OGG clips)."""
