@@ -83,6 +83,7 @@ class Exam:
     )
     calibrated_error: float | None = None
     seed_means: tuple[float, ...] | None = None  # `mean` by seed
+    looks: int | None = None  # exams of the study so far, with searching in between, this one included
 
     @property
     def gap(self) -> float:
@@ -105,8 +106,10 @@ class Exam:
         return cls(**values)
 
 
-def examine(found: OutOfFold, *, protocol: str, data: str, validation: float, trials: int) -> Exam:
-    """Judge out-of-fold predictions."""
+def examine(
+    found: OutOfFold, *, protocol: str, data: str, validation: float, trials: int, looks: int = 1
+) -> Exam:
+    """Judge out-of-fold predictions. The rest is what the study knows of its search, see `Exam`."""
     right_SN = found.prob_SNK.argmax(axis=2) == found.labels
     fold, inverse_N = np.unique(found.folds, return_inverse=True)
     folds_SF = np.array([_by_fold(right_N, inverse_N) for right_N in right_SN])
@@ -134,6 +137,7 @@ def examine(found: OutOfFold, *, protocol: str, data: str, validation: float, tr
         calibrated_log_loss=None if calibrated_MK is None else log_loss(calibrated_MK, label_M),
         calibrated_error=None if calibrated_MK is None else calibration_error(calibrated_MK, label_M),
         seed_means=tuple(float(folds_F.mean()) for folds_F in folds_SF),
+        looks=looks,
     )
 
 

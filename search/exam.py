@@ -20,7 +20,7 @@ from escmodels.folds import Split
 from escmodels.scores import accuracy, confusion, log_loss
 from spaces.domains import Value
 
-from . import predictions
+from . import looks, predictions
 from .errors import Failure
 from .job import Job, JobFailure, JobResult
 from .ledger import Ledger, TrialRow, fold_key
@@ -111,6 +111,8 @@ def hold(
     ]
     done = len(wanted) - len(open_jobs)
     tick(done, len(wanted))
+    tried = ledger.count_trials()
+    look = looks.note(ledger, tried)
 
     broken: dict[str, str] = {}  # key -> reason
 
@@ -129,9 +131,8 @@ def hold(
         if trial == rows[0].number:
             raise Failure(f"the winner, trial {trial}, could not be trained again: {reason}")
         say(f"trial {trial} could not be trained again and is left out of the exam: {reason}")
-    tried = ledger.count_trials()
     examined = [row for row in rows if row.number not in failed]
-    exams = [_conclude(ledger, clips, plan, row, agenda, tried, folder) for row in examined]
+    exams = [_conclude(ledger, clips, plan, row, agenda, tried, look, folder) for row in examined]
     return [(trained(ledger, row), exam) for row, exam in zip(examined, exams, strict=True)]
 
 
@@ -164,13 +165,21 @@ def _conclude(
     row: TrialRow,
     agenda: Sequence[Job],
     tried: int,
+    look: int,
     folder: Path,
 ) -> Exam:
     """Put the out-of-fold probabilities of a finalist together, keep them as a table, and score them."""
     assert row.objective is not None
     own = [job for job in agenda if job.trial == row.number]
     found = _joined(ledger, clips, plan, own)
-    exam = examine(found, protocol=plan.protocol, data=plan.data, validation=row.objective, trials=tried)
+    exam = examine(
+        found,
+        protocol=plan.protocol,
+        data=plan.data,
+        validation=row.objective,
+        trials=tried,
+        looks=look,
+    )
     predicted_SN = found.prob_SNK.argmax(axis=2)
     labels = np.tile(found.labels, len(found.seeds))
     record = {

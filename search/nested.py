@@ -129,6 +129,7 @@ def conclude(outer: Study, settings: Settings) -> Nested:
         data=exams[0][1].data,
         validation=float(np.mean(objectives)),
         trials=sum(exam.trials for _, exam in exams),
+        looks=max(exam.looks or 1 for _, exam in exams),
     )
     predictions.write(outer.folder / TABLE, table)
     write_atomically(outer.folder / RECORD, json.dumps(_record(exam, found, table), indent=1) + "\n")

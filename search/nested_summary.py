@@ -6,6 +6,7 @@ from typing import Any
 
 from escmodels.exams import Exam
 
+from . import looks
 from .nested import FoldResult, Nested, stale
 from .nested_projection import TABLE
 from .paste import command, relative
@@ -91,7 +92,9 @@ def exam_lines(exam: Exam | None) -> list[str]:
         means = " ".join(f"{mean:.3f}" for mean in exam.seed_means)
         lines.append(f"seeds     accuracy of each {means}: {spread:.3f} between the best and the worst")
     said = f"{len(exam.seeds)} seed{'' if len(exam.seeds) == 1 else 's'}; {exam.trials} trials in all"
-    return [*lines, f"protocol  nested (each fold held out of a search of its own); {said}"]
+    lines.append(f"protocol  nested (each fold held out of a search of its own); {said}")
+    beware = looks.caution(exam)
+    return [*lines, f"caution   {beware}"] if beware else lines
 
 
 def as_json(nested: Nested, settings: Settings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from escmodels.exams import Exam
 
+from . import looks
 from .errors import Failure
 from .ledger import ENDED
 from .optuna_store import open_command
@@ -137,6 +138,8 @@ def _exam_lines(outcome: Outcome) -> list[str]:
         *_score_lines(exam),
         f"protocol  {protocol}; seeds {list(exam.seeds)}; best of {exam.trials} trials",
     ]
+    if said := looks.caution(exam):
+        lines.append(f"caution   {said}")
     for row, other in outcome.exams[1:]:
         lines.append(
             f"also      {label(row)}: objective {other.validation:.3f}, exam {other.mean:.3f} "

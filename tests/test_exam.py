@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from escmodels.clips import ClipSet
-from escmodels.exams import examine
+from escmodels.exams import Exam, examine
 from escmodels.folds import rotating
 from search.errors import Failure
 from search.exam import ExamPlan, finalists, hold
 from search.job import JobFailure, JobResult
 from search.ledger import Ledger
+from search.looks import caution
 from search.predictions import place, read
 
 FOLDS, CLIPS = 4, 24
@@ -91,6 +92,29 @@ def test_every_test_fold_is_scored_once_and_never_trained_on(ledger, clips):
     assert exam.folds == pytest.approx((5 / 6,) * FOLDS)
     assert exam.gap == pytest.approx(0.9 - exam.mean)
     assert exam.trials == 5
+
+
+def test_an_exam_counts_how_often_the_search_went_on_after_a_look(ledger, clips):
+    def look(seeds=(0,)):
+        ((_, exam),) = hold(ledger, Oracle(clips), clips, plan(clips, seeds), 1, ledger.path.parent)
+        return exam
+
+    first = look()
+    assert first.looks == 1 and caution(first) == ""
+    assert look().looks == look(seeds=(0, 1)).looks == 1  # repeated, nothing was searched in between
+    ledger.open_trial(5, {"x": 5})
+    second = look()
+    assert second.looks == 2
+    assert caution(second).startswith("the test folds were opened 2 times, with searching in between")
+    assert Exam.from_json(second.to_json()) == second
+
+
+def test_a_look_counts_though_the_exam_was_cut_off(ledger, clips):
+    with pytest.raises(KeyboardInterrupt):
+        hold(ledger, Oracle(clips, stop_after=2), clips, plan(clips), 1, ledger.path.parent)
+    ledger.open_trial(5, {"x": 5})
+    ((_, exam),) = hold(ledger, Oracle(clips), clips, plan(clips), 1, ledger.path.parent)
+    assert exam.looks == 2
 
 
 class Picky(Oracle):

@@ -1,5 +1,6 @@
 """What a report says in sentences."""
 
+from .. import looks
 from ..datasets.dataset import Dataset
 from .charts import label, percent
 from .facts import Facts, family
@@ -134,6 +135,8 @@ def protocol(facts: Facts) -> str:
             f" Trained with {seeds}; best of {exam.trials} trials; the search had thought {percent(exam.validation)}, "
             f"{100 * abs(exam.gap):.1f} points {gap}."
         )
+        if beware := looks.caution(exam):
+            said += f" Beware: {beware}."
     return said
 
 
