@@ -140,7 +140,7 @@ def train(folder: Path, root: str, paths: Sequence[str]) -> None:
     )
     assert outcome.shipped is not None
     exam = outcome.exams[0][1]
-    said["exam"] = f"{100 * exam.mean:.1f} % [{100 * exam.low:.1f}, {100 * exam.high:.1f}] ({exam.protocol})"
+    said["exam"] = f"{100 * exam.mean:.1f} % [{100 * exam.low:.1f}, {100 * exam.high:.1f}], {exam.protocol}"
     print(json.dumps(said))
 
 

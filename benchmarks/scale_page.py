@@ -98,11 +98,10 @@ def idle(costs: Mapping[int, Mapping[str, Sequence[float]]], epochs: Sequence[in
             {here()} What the driver does for a report, a verdict (the report that ends a split or a trial) and
             a proposal (space esc50, tpe) was measured with so many trials under way, after {SHOWN} that had ended.
             Then workers in virtual time: each trains an epoch (half to twice the mean, by recipe), reports, and
-            waits in one queue until the driver has answered. Added for Ray Tune are {1000 * TUNE:g} ms a report,
-            which were measured apart and not here. Trials take {statistics.fmean(epochs):.0f} epochs on average,
-            as the made-up ones above did. In brackets how busy the driver is; with 100 % workers wait for it. In
-            the two last rows few of the trials under way were proposed by this sampler in this session: those
-            that were cost it more, so proposals are dearer in a long search than it says there.
+            waits in one queue until the driver has answered; a real one waits for verdicts only. Added for Ray Tune
+            are {1000 * TUNE:g} ms a report, which were measured apart and not here. Trials take
+            {statistics.fmean(epochs):.0f} epochs on average, as the made-up ones above did. In brackets how busy the
+            driver is; with 100 % workers wait for it.
             """
         ),
         *table(("workers", "report", "verdict", "proposal", *heads), rows),
