@@ -275,8 +275,6 @@ def main() -> None:
         epochs = settled(study)
         file = space(folder, epochs)
         plan = Plan(study.plan().splits, epochs, 0)
-        import search.cluster  # noqa: F401  # sets how freed memory is kept, for whatever is started from here
-
         (folder / TASKS).write_bytes(pickle.dumps((share(study.labels, by_file=True), plan)))
         rounds: list[tuple[dict[str, Any], dict[str, Any]]] = []
         for turn in range(ROUNDS):
@@ -343,7 +341,8 @@ def page(
             stand, and a moment counts as the time that a program had run by then. From the start of the first
             training to the end of the last one. After start-up is from the end of trial {WARM} on: until then MLflow
             is imported and its database made, beside the first trainings. The bar is {100 * BAR:g} % after start-up.
-            Both have the same settings of the allocator, which the engine sets for its workers.
+            The bare loop is as one would write it; the engine also sets the allocator of its workers, which the loop
+            does not, and which makes up for a part of what it costs (see what follows this section).
             """
         ),
         *table(("round", "bare loop", "engine", "overhead in all", "after start-up"), rows),
