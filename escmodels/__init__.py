@@ -52,6 +52,7 @@ Judgement
 - `escmodels.ensemble`: several classifiers of one recipe that judge together
 - `escmodels.folded`: a net for inference, batch norms folded into convolutions
 - `escmodels.costs`: parameters and milliseconds of a recipe, before it is trained
+- `escmodels.published`: how figures are made that are not honest, to be done again
 - `escmodels.scores`: accuracy, top k, macro F1, recall and precision, confusion, log loss
 - `escmodels.calibration`: how far probabilities can be trusted, and the temperature
 - `escmodels.evidence`: intervals, paired tests

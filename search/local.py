@@ -25,8 +25,7 @@ class LocalRunner:
     """
 
     def __init__(self, threads: int = 1, device: str = "cpu") -> None:
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise Failure("a GPU was asked for, and torch finds none on this machine")
+        check_device_there(device)
         self._threads, self._device = threads, device
         self._clips: Mapping[int, ClipSet] = {}
 
@@ -86,3 +85,9 @@ def _no_device(lost: DeviceLost) -> Failure:
     return Failure(
         f"this process has lost its GPU ({lost}); nothing finished is lost: check the GPU (nvidia-smi), then resume"
     )
+
+
+def check_device_there(device: str) -> None:
+    """Raises `Failure` where CUDA is asked for and is not there."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise Failure("a GPU was asked for, and torch finds none on this machine")

@@ -14,6 +14,7 @@ import yaml
 from .errors import UsageError
 
 FILE = "escsearch.yaml"
+FIGURE = "published.json"  # in the folder of a figure as published, which is no study (`published.py`)
 VARIABLES = {
     "home": "ESCSEARCH_HOME",
     "tracking_uri": "MLFLOW_TRACKING_URI",
@@ -49,6 +50,11 @@ class Settings:
     def existing_study(self, name: str) -> Path:
         """The folder of a study that was begun. Raises `UsageError` naming those there are."""
         folder = self.study(name)
+        if (folder / FIGURE).is_file():
+            raise UsageError(
+                f"{name} is a figure as published and no study: there is nothing to go on with and no model to "
+                f"promote; what came of it is in {folder / FIGURE}"
+            )
         if not (folder / "study.yaml").is_file():
             known = sorted(path.parent.name for path in self.home.glob("*/study.yaml"))
             raise UsageError(f"no study {name!r} at {self.home}; known: {', '.join(known) or 'none'}")

@@ -1,28 +1,24 @@
-"""A YAML file -> Space. Every mistake is one sentence with its file and line: "FILE:LINE: what is wrong".
+"""A YAML file -> Space. Every mistake is one sentence with its file and line: "FILE:LINE: what is wrong"."""
 
-Scalars follow YAML 1.2: `1e-4` is a number, `off` and `12:30` are texts, only true and false are booleans.
-"""
-
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
 
+from . import published
 from .domains import Categorical, Domain, Float, Int, Value
+from .scalars import NULLS, plain
 from .space import Level, PointError, Space, below, complete, names, nearest, place
 
 HERE = Path(__file__).parent
-KEYS = ("about", "epochs", "knobs", "defaults")
+KEYS = ("about", "epochs", "published", "knobs", "defaults")
 DOMAINS = {
     "float": (Float, ("low", "high", "log"), ("low", "high")),
     "int": (Int, ("low", "high", "step", "log"), ("low", "high")),
     "categorical": (Categorical, ("choices",), ("choices",)),
 }
-NULLS = ("", "~", "null", "Null", "NULL")
-INTEGER = re.compile(r"[-+]?[0-9]+")
-NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
 class SpaceError(ValueError):
@@ -34,20 +30,21 @@ class SpaceError(ValueError):
 
 
 def shipped() -> tuple[str, ...]:
-    """Names of the spaces that come with the package."""
-    return tuple(sorted(path.stem for path in HERE.glob("*.yaml")))
+    """Names of the spaces that come with the package, presets as "seeds/NAME"."""
+    return tuple(sorted(path.relative_to(HERE).with_suffix("").as_posix() for path in HERE.rglob("*.yaml")))
 
 
 def find(name: str | Path) -> Path:
-    """The file of a space: a path, or the name of a shipped one ("esc10", "spaces/esc10.yaml").
+    """The file of a space: a path, or the name of a shipped one ("esc10", "spaces/esc10.yaml", "seeds/mel_cnn_esc50").
 
     Raises `SpaceError` where there is none.
     """
     path = Path(name)
     if path.is_file():
         return path
-    if path.suffix in ("", ".yaml") and path.parent.name in ("", "spaces") and path.stem in shipped():
-        return HERE / f"{path.stem}.yaml"
+    short = path.as_posix().removeprefix("spaces/").removesuffix(".yaml")
+    if short in shipped():
+        return HERE / f"{short}.yaml"
     reason = "is a folder, expected a space file" if path.is_dir() else "no such space file"
     known = ", ".join(shipped())
     raise SpaceError(f"{reason}; shipped are {known}{nearest(path.stem, shipped())}", str(name))
@@ -65,28 +62,6 @@ def load(path: str | Path) -> Space:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpaceError("not a text file in UTF-8", str(file)) from error
     return _Reader(str(file)).space(node, file.stem)
-
-
-def parse_value(text: str) -> Value:
-    """A scalar as a space file would read it.
-
-    >>> parse_value("1e-4"), parse_value("16"), parse_value("true"), parse_value("'16'"), parse_value("off")
-    (0.0001, 16, True, '16', 'off')
-    """
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
-        return text[1:-1]
-    return _plain(text)
-
-
-def _plain(text: str) -> Value:
-    """What an unquoted text means."""
-    if text in ("true", "True", "TRUE"):
-        return True
-    if text in ("false", "False", "FALSE"):
-        return False
-    if INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if NUMBER.fullmatch(text) else text
 
 
 class _Reader:
@@ -120,7 +95,25 @@ class _Reader:
             self.fail(parts["knobs"], "knobs is empty, expected at least one knob")
         space = Space(name, str(about), epochs, root, lines=self.lines, path=self.file)
         defaults = self.defaults(parts["defaults"], space) if "defaults" in parts else ()
-        return Space(name, str(about), epochs, root, defaults, self.lines, self.file)
+        told = self.published(parts["published"]) if "published" in parts else None
+        return replace(space, defaults=defaults, published=told)
+
+    def published(self, node: yaml.Node) -> published.Published:
+        """What a preset says of its system."""
+        texts: dict[str, str] = {}
+        for key, key_node, value in self.mapping(node, "published"):
+            if key not in published.KEYS:
+                self.fail(
+                    key_node, f"published has the unknown key {key!r}{nearest(str(key), published.KEYS)}"
+                )
+            texts[str(key)] = str(self.scalar(value, f"{key} of published"))
+        for key in published.NEEDED:
+            if key not in texts:
+                self.fail(node, f"published has no {key!r}")
+        try:
+            return published.Published(**texts)
+        except ValueError as error:
+            self.fail(node, f"published: {error}")
 
     def mapping(self, node: yaml.Node, what: str) -> list[tuple[Value, yaml.Node, yaml.Node]]:
         """(key, its node, the value's node); keys are told apart."""
@@ -140,7 +133,7 @@ class _Reader:
             self.fail(node, f"{what} must be one value")
         if node.style is None and node.value in NULLS:
             self.fail(node, f"{what} is empty, expected a value")
-        return _plain(node.value) if node.style is None else str(node.value)
+        return plain(node.value) if node.style is None else str(node.value)
 
     def level(self, node: yaml.Node, path: str) -> Level:
         if isinstance(node, yaml.ScalarNode) and node.style is None and node.value in NULLS:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .domains import Categorical, Domain, Value, show
+from .published import Published
 
 Values = dict[str, Value]
 Draw = Callable[[str, Domain, str], Value]
@@ -32,6 +33,7 @@ class Space:
     defaults: tuple[Mapping[str, Value], ...] = ()  # the first trials; each may name only some knobs
     lines: Mapping[str, int] = field(default_factory=dict)  # of a knob, and of each place ("PATH, KNOB")
     path: str = ""
+    published: Published | None = None  # of a preset
 
     def line(self, knob: str, path: str = "") -> int:
         """Line of a knob in the file: where it stands under `path`, else where it first stands, else 1."""

@@ -53,7 +53,8 @@ def test_a_page_without_the_markers_is_refused_and_left_alone(page, text):
 def written(source):
     """The pages that a benchmark writes, and the names of its sections there."""
     pages = {
-        name: COMMON[name] for name in ("BENCHMARKS", "PERFORMANCE", "PROTOCOL", "PRUNING", "SCALE", "MODELS")
+        name: COMMON[name]
+        for name in ("BENCHMARKS", "PERFORMANCE", "PROTOCOL", "PRUNING", "SCALE", "MODELS", "SEEDS")
     }
     return [(pages[page], name) for page, name in re.findall(r"write_section\((\w+), \"(\w+)\"", source)]
 

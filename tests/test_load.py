@@ -3,7 +3,8 @@
 import pytest
 
 from spaces.domains import Categorical, Float, Int
-from spaces.load import SpaceError, find, load, parse_value, shipped
+from spaces.load import SpaceError, find, load, shipped
+from spaces.scalars import parse_value
 from spaces.space import complete, names, sample
 
 GOOD = """\
@@ -177,7 +178,7 @@ def test_shipped_spaces_are_found_by_name_from_anywhere(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(shipped()) - {"esc10_mel", "esc10_raw"})
+    "name", [name for name in shipped() if name not in ("esc10_mel", "esc10_raw") and "/" not in name]
 )  # these are one recipe each
 def test_every_space_to_search_holds_all_five_families_and_starts_with_a_point_of_each(name):
     import random

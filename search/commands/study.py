@@ -13,6 +13,7 @@ from ..terminal import emit_json, out, progress
 from .data.layout import add_folds, add_layout, dataset_path, layout_options
 from .flags import chosen, engine, engine_flags, exam_flags, search_flags, show
 from .nested import show_nested
+from .published import act_as_published
 
 if TYPE_CHECKING:
     from ..session import Outcome
@@ -93,6 +94,11 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
         "--nested",
         action="store_true",
         help="such a study for every fold, one after another: it judges the procedure and makes no model",
+    )
+    protocol.add_argument(
+        "--as-published",
+        action="store_true",
+        help="train a preset (seeds/...) as its source did, leaks included: a figure to compare with, never a model",
     )
     run.add_argument("--warm-start", metavar="STUDY", help="an older study whose trials teach the sampler")
     run.add_argument("--trials", type=int, default=20, metavar="N", help="recipes to try (default: 20)")
@@ -195,6 +201,8 @@ def act_run(args: Namespace, settings: Settings) -> int:
         protocol=protocol,
         **chosen(args, "epochs", *LIMITS),
     )
+    if args.as_published:
+        return act_as_published(spec, args, settings)
     begun: dict[str, Any] = {"name": args.study, "engine": engine(args), "examine": not args.no_exam}
     if args.nested:
         from ..nested_run import run_nested
@@ -231,7 +239,7 @@ def _spec(**asked: Any) -> Any:
 
 
 def _assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
-    from spaces.load import parse_value
+    from spaces.scalars import parse_value
 
     knob, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not knob:
