@@ -40,10 +40,26 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The words of a command, as its module described them. Exits with 2 for words that mean nothing.
+
+    argparse fills a list such as the files of `predict` from the words before the first option alone; `late` is the
+    name of the one that also takes those between and after the options.
+    """
+    root = parser()
+    args, left = root.parse_known_args(argv)
+    late: str = getattr(args, "late", "")
+    if left and (not late or any(word.startswith("-") and word != "-" for word in left)):
+        root.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        setattr(args, late, [*getattr(args, late), *left])
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. A user's mistake ends in one sentence, not in a traceback."""
     take_any_names()
-    args = parser().parse_args(argv)
+    args = parsed(argv)
     flags = {
         "home": args.home,
         "tracking_uri": args.tracking_uri,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from search.cli import main, parser
+from search.cli import main, parsed, parser
 from search.datasets.synthetic import write_esc50_folder
 
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "matplotlib", "numpy", "sklearn")
@@ -51,6 +51,27 @@ def space(tmp_path, text):
 
 def local(space, data, *more):
     return ("run", space, "--data", data, "--runner", "local", "--trials", 1, *more)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("esc10", "a.ogg", "b.ogg", "--top", "3"),
+        ("esc10", "--top", "3", "a.ogg", "b.ogg"),
+        ("esc10", "a.ogg", "--top", "3", "b.ogg"),
+        ("--top", "3", "esc10", "a.ogg", "b.ogg"),
+    ],
+)
+def test_files_may_stand_before_between_and_after_options(words):
+    args = parsed(["predict", *words])
+    assert (args.model, args.audio, args.top) == ("esc10", ["a.ogg", "b.ogg"], 3)
+
+
+@pytest.mark.parametrize("words", [("predict", "esc10", "a.ogg", "--tpo", "3"), ("status", "study", "more")])
+def test_words_that_mean_nothing_are_refused(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parsed(words)
+    assert caught.value.code == 2 and "unrecognized arguments" in capsys.readouterr().err
 
 
 def test_a_data_path_that_is_missing(run, tmp_path):

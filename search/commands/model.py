@@ -47,7 +47,7 @@ def add(
     predict.add_argument("--top", metavar="N", type=positive, default=1, help="the N most probable labels")
     predict.add_argument("--windows", action="store_true", help="one row for each window of a long recording")
     predict.add_argument("--csv", action="store_true", help="print CSV")
-    predict.set_defaults(act=_predict)
+    predict.set_defaults(act=_predict, late="audio")
 
 
 def positive(text: str) -> int:
