@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from urllib.request import urlopen
 
 from .errors import Failure, UsageError
+from .mlflow_file import make_stores
 from .settings import Settings
 from .tracker import Point, TrackerDown, TrackerRefused
 
@@ -154,6 +155,7 @@ class MlflowTracker:
         self._error, self._answer = MlflowException, RestException
         self._failing = (MlflowException, SQLAlchemyError, OSError)
         self._uri = settings.tracking_uri
+        self._guard(lambda: make_stores(settings))
         self._client = self._guard(lambda: MlflowClient(tracking_uri=settings.tracking_uri))
         try:
             _use_wal(settings.tracking_uri)

@@ -81,14 +81,14 @@ def pickle_forbidden() -> Iterator[None]:
 
 
 @contextmanager
-def connected(settings: Settings, *, create: bool = False) -> Iterator[Any]:
+def connected(settings: Settings) -> Iterator[Any]:
     """An `MlflowClient` on the stores of the settings, which MLflow's global functions use too inside this block.
 
-    Unless `create`, a SQLite store has to be there already. Raises `UsageError` if it is not, `Failure` with
+    A SQLite store has to be there already. Raises `UsageError` if it is not, `Failure` with
     MLflow's reason for whatever MLflow refuses.
     """
     for uri in dict.fromkeys((settings.tracking_uri, settings.registry_uri)):
-        check_store(uri, create=create)
+        check_store(uri)
     quiet_mlflow()
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -105,9 +105,9 @@ def connected(settings: Settings, *, create: bool = False) -> Iterator[Any]:
         _forget(mlflow, before)
 
 
-def check_store(uri: str, *, create: bool = False) -> None:
+def check_store(uri: str) -> None:
     """Raises `UsageError` or `Failure` when there is no MLflow store at the URI. Never makes one; imports nothing."""
-    if uri.startswith("sqlite:///") and not create:
+    if uri.startswith("sqlite:///"):
         file = Path(uri.removeprefix("sqlite:///"))
         if not file.is_file():
             raise UsageError(

@@ -45,8 +45,7 @@ class Place:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.settings = resolve({"home": str(home)}, environment={}, directory=home)
-        with registry.connected(self.settings, create=True):
-            self.tracker = MlflowTracker(self.settings, EXPERIMENT)
+        self.tracker = MlflowTracker(self.settings, EXPERIMENT)
         self.classifiers = [trained(seed) for seed in range(4)]
 
     def winner(
@@ -374,8 +373,8 @@ class Mortal:
         self._connected, self._client = registry.connected, None
 
     @contextmanager
-    def connected(self, settings: Settings, *, create: bool = False) -> Iterator["Mortal"]:
-        with self._connected(settings, create=create) as self._client:
+    def connected(self, settings: Settings) -> Iterator["Mortal"]:
+        with self._connected(settings) as self._client:
             yield self
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

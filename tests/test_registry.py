@@ -18,6 +18,7 @@ from tiny_model import CARD, CLASSES, RATE, bundled, sound
 
 from search import load_model, model_log, registry, reigns
 from search.errors import Failure, UsageError
+from search.mlflow_file import make_stores
 from search.settings import Settings, resolve
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     home = tmp_path_factory.mktemp("home")
     settings = resolve({"home": str(home)}, environment={}, directory=home)
     bundle = bundled(home / "bundle")
-    with registry.connected(settings, create=True) as client:
+    make_stores(settings)
+    with registry.connected(settings) as client:
         experiment = client.create_experiment("esc", artifact_location=settings.artifacts.as_uri())
         run_id = client.create_run(experiment).info.run_id
     uri = model_log.log_model(settings, run_id, bundle)
