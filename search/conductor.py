@@ -253,6 +253,8 @@ class Conductor:
             return "running"
         if report.memory:
             return self._rescue(row, report.memory)
+        if report.over:
+            return self._close(row, "infeasible", None, report.over)
         if report.failed:
             return self._close(row, "failed", None, report.failed)
         key = self._record.key(row, report.split)

@@ -36,9 +36,10 @@ KNOWN = {
     "accuracy": Known(1, "share in [0, 1]", "mean validation accuracy over the splits"),
     "loss": Known(-1, "nats", "mean validation loss over the splits"),
     "params": Known(-1, "parameters", "size of the net as it is shipped"),
+    "macs": Known(-1, "multiply-adds", "work of the net to classify one clip, the feature not counted"),
     "latency": Known(-1, "ms", "time to classify one clip on the device of the worker, one thread on a CPU"),
 }
-COSTS = ("params", "latency")  # known before the first epoch, whatever the training gives
+COSTS = ("params", "macs", "latency")  # known before the first epoch, whatever the training gives
 ACCURACY = (Objective("accuracy", 1),)
 
 

@@ -113,7 +113,7 @@ def figure(objective: str, value: float) -> str:
     ('accuracy 0.912', 'params 12,345', 'latency 3.2 ms')
     """
     name = objective.lstrip("-")
-    if name == "params":
+    if name in ("params", "macs"):
         return f"{name} {value:,.0f}"
     return f"{name} {value:.1f} ms" if name == "latency" else f"{name} {value:.3f}"
 

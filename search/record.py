@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .ledger import FoldRow, Ledger, TrialRow, fold_key
-from .objectives import Objective, judged
+from .objectives import COSTS, Objective, judged
 from .trial import Plan
 
 
@@ -49,8 +49,8 @@ class Record:
         return judged(self.ledger, row, self.objectives)
 
     def costs(self, row: TrialRow) -> tuple[float, ...]:
-        """What a trial costs, in the order of the objectives: its competitors cost no more."""
-        return tuple(row.costs[name] for name in self.plan.costs)
+        """What a trial costs, as far as it is an objective: its competitors cost no more."""
+        return tuple(row.costs[objective.name] for objective in self.objectives if objective.name in COSTS)
 
     def step(self, position: int, epoch: int) -> int:
         """A point of a trial as one number: the epochs trained until then."""

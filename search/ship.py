@@ -45,10 +45,15 @@ def refit(
     """The model folder of an examined trial. A model that is there and was trained so is not trained again.
 
     how: "refit" (one training on all folds) or "ensemble" (the models of the exam). Another `how` than before
-    replaces the model. Raises `UsageError` for an unknown one, `Failure` where a training fails.
+    replaces the model. Raises `UsageError` for an unknown one, or an ensemble where the space has limits, `Failure`
+    where a training fails.
     """
     if how not in WAYS:
         raise UsageError(f"ship is {how!r}, expected {' or '.join(WAYS)}")
+    if how == "ensemble" and study.space.limits:
+        raise UsageError(
+            f"the space {study.space.name} limits what a net may cost, and an ensemble is several: use --ship refit"
+        )
     folder = study.folder / "model"
     settled = ledger.fact(f"exam/{row.number}")
     agenda = _agenda(study, row, exam, settled, how)

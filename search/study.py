@@ -165,8 +165,10 @@ class Study:
     def plan(self) -> Plan:
         """What trials share; without test rows."""
         assert not (self.unsealed and held_out(self.spec.protocol)), "a fold that was held out is open"
-        costs = tuple(objective.name for objective in self.objectives if objective.name in COSTS)
-        return Plan(tuple(split.for_search() for split in self.splits), self.epochs, self.spec.seed, costs)
+        wanted = {objective.name for objective in self.objectives} | self.space.limits.keys()
+        costs = tuple(name for name in COSTS if name in wanted)
+        splits = tuple(split.for_search() for split in self.splits)
+        return Plan(splits, self.epochs, self.spec.seed, costs, self.space.limits)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

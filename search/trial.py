@@ -20,6 +20,7 @@ from escmodels.fit import Diverged, EpochScore, Fitted, fit
 from escmodels.folds import SearchSplit
 from escmodels.recipe import parse
 from escmodels.scores import accuracy, log_loss
+from spaces.limits import exceeded
 
 ClipsAt = Callable[[int], ClipSet]  # sample rate in Hz -> the clips of the study at that rate
 LONGEST = 500  # characters of the reason of a failure
@@ -49,7 +50,8 @@ class Plan:
     splits: tuple[SearchSplit, ...]  # in the order in which every trial runs them
     epochs: int
     seed: int
-    costs: tuple[str, ...] = ()  # what objectives want to know of a recipe before it is trained
+    costs: tuple[str, ...] = ()  # what objectives and limits want to know of a recipe before it is trained
+    limits: Mapping[str, float] = field(default_factory=dict)  # cost -> the most that a recipe may cost
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class FoldResult:
 class Report:
     """One epoch of one split; or `costs` alone, before the first; or the end of the trial for a reason of its own.
 
-    `failed`: it cannot be trained. `memory`: there was too little for it.
+    `failed`: it cannot be trained. `memory`: there was too little for it. `over`: it costs more than it may.
     """
 
     trial: int
@@ -88,6 +90,7 @@ class Report:
     result: FoldResult | None = None  # with the last epoch of a split
     failed: str = ""
     memory: str = ""
+    over: str = ""
     costs: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -173,6 +176,9 @@ def _run_splits(
     if plan.costs and not assignment.finished:
         measured = costs(recipe, clips.subset(plan.splits[0].train[:1]), device, plan.costs)
         report(Report(assignment.trial, costs=measured))
+        if over := exceeded(plan.limits, measured):
+            report(Report(assignment.trial, over=over))
+            return
     for split in plan.splits:
         if split.number not in assignment.finished:
             _run_split(assignment.trial, recipe, split, plan, clips, report, device)

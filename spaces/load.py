@@ -3,30 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 import yaml
 
-from . import published
+from . import limits, published
 from .domains import Categorical, Domain, Float, Int, Value
-from .scalars import NULLS, plain
+from .nodes import Nodes, SpaceError
+from .scalars import NULLS
 from .space import Level, PointError, Space, below, complete, names, nearest, place
 
 HERE = Path(__file__).parent
-KEYS = ("about", "epochs", "published", "knobs", "defaults")
+KEYS = ("about", "epochs", "published", "limits", "knobs", "defaults")
 DOMAINS = {
     "float": (Float, ("low", "high", "log"), ("low", "high")),
     "int": (Int, ("low", "high", "step", "log"), ("low", "high")),
     "categorical": (Categorical, ("choices",), ("choices",)),
 }
-
-
-class SpaceError(ValueError):
-    """A space file that cannot be understood."""
-
-    def __init__(self, reason: str, file: str, line: int | None = None) -> None:
-        super().__init__(f"{file}:{line}: {reason}" if line else f"{file}: {reason}")
-        self.file, self.line = file, line
 
 
 def shipped() -> tuple[str, ...]:
@@ -64,16 +56,13 @@ def load(path: str | Path) -> Space:
     return _Reader(str(file)).space(node, file.stem)
 
 
-class _Reader:
-    """Walks the nodes of one file, which know their lines."""
+class _Reader(Nodes):
+    """Makes a space of the nodes of one file."""
 
     def __init__(self, file: str) -> None:
-        self.file = file
+        super().__init__(file)
         self.lines: dict[str, int] = {}
         self.above: list[int] = []  # nodes that are being read: an alias may lead back to them
-
-    def fail(self, node: yaml.Node, reason: str) -> NoReturn:
-        raise SpaceError(reason, self.file, node.start_mark.line + 1)
 
     def space(self, node: yaml.Node | None, name: str) -> Space:
         if node is None:
@@ -96,7 +85,8 @@ class _Reader:
         space = Space(name, str(about), epochs, root, lines=self.lines, path=self.file)
         defaults = self.defaults(parts["defaults"], space) if "defaults" in parts else ()
         told = self.published(parts["published"]) if "published" in parts else None
-        return replace(space, defaults=defaults, published=told)
+        most = self.limits(parts["limits"]) if "limits" in parts else {}
+        return replace(space, defaults=defaults, published=told, limits=most)
 
     def published(self, node: yaml.Node) -> published.Published:
         """What a preset says of its system."""
@@ -115,25 +105,18 @@ class _Reader:
         except ValueError as error:
             self.fail(node, f"published: {error}")
 
-    def mapping(self, node: yaml.Node, what: str) -> list[tuple[Value, yaml.Node, yaml.Node]]:
-        """(key, its node, the value's node); keys are told apart."""
-        if not isinstance(node, yaml.MappingNode):
-            self.fail(node, f"{what} must be a mapping of keys and values")
-        pairs: list[tuple[Value, yaml.Node, yaml.Node]] = []
-        for key_node, value in node.value:
-            key = self.scalar(key_node, f"a key of {what}")
-            for other, before, _ in pairs:
-                if other == key:
-                    self.fail(key_node, f"{key!r} is given twice, first in line {before.start_mark.line + 1}")
-            pairs.append((key, key_node, value))
-        return pairs
-
-    def scalar(self, node: yaml.Node, what: str) -> Value:
-        if not isinstance(node, yaml.ScalarNode):
-            self.fail(node, f"{what} must be one value")
-        if node.style is None and node.value in NULLS:
-            self.fail(node, f"{what} is empty, expected a value")
-        return plain(node.value) if node.style is None else str(node.value)
+    def limits(self, node: yaml.Node) -> dict[str, float]:
+        """The most that a recipe may cost."""
+        found: dict[str, float] = {}
+        for key, key_node, value in self.mapping(node, "limits"):
+            cost = str(key)
+            if cost not in limits.UNITS:
+                self.fail(key_node, f"limits has the unknown key {cost!r}{nearest(cost, limits.UNITS)}")
+            try:
+                found[cost] = limits.reading(cost, self.scalar(value, f"the limit of {cost}"))
+            except ValueError as error:
+                self.fail(value, str(error))
+        return found
 
     def level(self, node: yaml.Node, path: str) -> Level:
         if isinstance(node, yaml.ScalarNode) and node.style is None and node.value in NULLS:

@@ -38,7 +38,11 @@ def corner(space: Space, rng: Random) -> Values:
 
 
 def corners(space: Space, varied: Collection[str], rng: Random) -> Iterator[Values]:
-    """Every combination of the ends of the knobs named; the others are at a random end each time."""
+    """Every combination of the ends of the knobs named and of the choices that open them.
+
+    The others are at a random end each time.
+    """
+    varied = {*varied, *_openers(space.root, varied)}
     turns: list[int] | None = []
     while turns is not None:
         dials: list[tuple[int, int]] = []  # where each varied knob stands, and how many ends it has
@@ -46,6 +50,15 @@ def corners(space: Space, varied: Collection[str], rng: Random) -> Iterator[Valu
         while dials and dials[-1][0] == dials[-1][1] - 1:
             dials.pop()
         turns = [turn for turn, _ in dials[:-1]] + [dials[-1][0] + 1] if dials else None
+
+
+def _openers(level: Level, wanted: Collection[str]) -> Iterator[str]:
+    """Knobs whose choice opens a wanted knob, at any depth."""
+    for name, arms in level.branches.items():
+        if any(names(arm) & set(wanted) for arm in arms.values()):
+            yield name
+        for arm in arms.values():
+            yield from _openers(arm, wanted)
 
 
 def _turned(

@@ -34,6 +34,7 @@ class Space:
     lines: Mapping[str, int] = field(default_factory=dict)  # of a knob, and of each place ("PATH, KNOB")
     path: str = ""
     published: Published | None = None  # of a preset
+    limits: Mapping[str, float] = field(default_factory=dict)  # cost -> the most that a recipe may cost
 
     def line(self, knob: str, path: str = "") -> int:
         """Line of a knob in the file: where it stands under `path`, else where it first stands, else 1."""

@@ -227,3 +227,34 @@ def test_status_as_json_is_one_document(run, tmp_path):
     code, stdout, _ = run("status", "s", "--json")
     assert code == 0
     assert json.loads(stdout)["trials"][0]["state"] == "running"
+
+
+def test_recipes_over_a_limit_cost_no_epoch_and_no_failure(run, tmp_path):
+    sounds = write_esc50_folder(tmp_path / "sounds", sample_rate=8000, seconds=0.5)
+    (tmp_path / "small.yaml").write_text(
+        "epochs: 1\nlimits: {params: 2000}\nknobs:\n  architecture: mel_cnn\n  data.sample_rate: 8000\n"
+        "  data.crop: 0.5\n  model.blocks: 2\n"
+        "  model.width: {type: categorical, choices: [64, 4]}\n"
+        "defaults: [{model.width: 64}, {model.width: 4}]\n"
+    )
+    words = (
+        "run",
+        "small.yaml",
+        "--data",
+        sounds,
+        "--runner",
+        "local",
+        "--trials",
+        2,
+        "--study",
+        "s",
+        "--no-exam",
+    )
+    code, _, stderr = run(*words)
+    assert code == 0, stderr
+    code, stdout, _ = run("status", "s", "--json")
+    big, small = json.loads(stdout)["trials"]
+    assert (big["state"], small["state"]) == ("infeasible", "complete")
+    assert big["reason"].startswith("over the limits: ") and big["reason"].endswith(
+        "parameters, at most 2,000"
+    )

@@ -566,16 +566,37 @@ def test_a_waiting_trial_begins_anew_under_other_code(ledger):
     assert list(ledger.scores(0)) == [1, 2, 3]
 
 
+# limits
+
+
+def test_a_recipe_over_a_limit_is_infeasible_and_no_failure(ledger):
+    c, proposer = conductor(
+        ledger, [0.9, 0.5], plan=replace(PLAN, costs=("params",), limits={"params": 100.0})
+    )
+    a = c.next()
+    assert c.on_report(Report(a.trial, costs={"params": 101.0}))
+    assert not c.on_report(Report(a.trial, over="over the limits: 101 parameters, at most 100"))
+    row = ledger.trial(a.trial)
+    assert (row.state, row.reason, row.costs) == (
+        "infeasible",
+        "over the limits: 101 parameters, at most 100",
+        {"params": 101.0},
+    )
+    assert proposer.told[-1][1] == "infeasible"
+    run(c)
+    assert [state for _, state in states(ledger)] == ["infeasible", "complete"]
+
+
 # several objectives
 
 
 SMALL = parse("accuracy,-params")
 
 
-def sized(ledger, *trials):
+def sized(ledger, *trials, objectives=SMALL):
     """Trials (accuracy, number of parameters) one after the other."""
     plan = replace(PLAN, costs=("params",))
-    c, proposer = conductor(ledger, [accuracy for accuracy, _ in trials], objectives=SMALL, plan=plan)
+    c, proposer = conductor(ledger, [accuracy for accuracy, _ in trials], objectives=objectives, plan=plan)
     for _, params in trials:
         a = c.next()
         if c.on_report(Report(a.trial, costs={"params": params})):
@@ -589,6 +610,11 @@ def test_what_is_smaller_than_all_that_is_better_is_not_stopped(ledger):
     proposer = sized(ledger, (0.9, 1000.0), (0.5, 10.0), (0.4, 2000.0), (0.8, 10.0))
     assert [state for _, state in states(ledger)] == ["complete", "complete", "pruned", "complete"]
     assert proposer.told[1][1:3] == ("complete", (0.5, 10.0))
+
+
+def test_a_cost_that_is_only_limited_does_not_protect_from_pruning(ledger):
+    sized(ledger, (0.9, 1000.0), (0.5, 10.0), objectives=ACCURACY)
+    assert [state for _, state in states(ledger)] == ["complete", "pruned"]
 
 
 def test_the_front_is_in_the_ledger(ledger):

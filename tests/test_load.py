@@ -5,7 +5,7 @@ import pytest
 from spaces.domains import Categorical, Float, Int
 from spaces.load import SpaceError, find, load, shipped
 from spaces.scalars import parse_value
-from spaces.space import complete, names, sample
+from spaces.space import complete, fix, names, sample
 
 GOOD = """\
 about: a toy
@@ -177,15 +177,51 @@ def test_shipped_spaces_are_found_by_name_from_anywhere(tmp_path, monkeypatch):
     assert load("demo.yaml").epochs == 7  # a file of one's own goes before the shipped one
 
 
+FAMILIES = {"mel_cnn", "raw_cnn", "crnn", "resnet", "piczak"}
+SOME = {  # where not all of them are searched
+    "quick": {"mel_cnn", "crnn"},
+    "edge": {"mel_cnn", "crnn", "raw_cnn"},
+    "thorough": FAMILIES - {"piczak"},
+    "urbansound8k": FAMILIES - {"piczak"},
+}
+
+
 @pytest.mark.parametrize(
     "name", [name for name in shipped() if name not in ("esc10_mel", "esc10_raw") and "/" not in name]
 )  # these are one recipe each
-def test_every_space_to_search_holds_all_five_families_and_starts_with_a_point_of_each(name):
+def test_every_space_to_search_starts_with_a_point_of_each_of_its_families(name):
     import random
 
-    space = load(name)
-    families = {"mel_cnn", "raw_cnn", "crnn", "resnet", "piczak"}
+    space, families = load(name), SOME.get(name, FAMILIES)
     assert {sample(space, random.Random(seed))["architecture"] for seed in range(60)} == families
-    assert {default["architecture"] for default in space.defaults[:5]} == families
+    assert {default["architecture"] for default in space.defaults[: len(families)]} == families
     assert space.defaults[0]["architecture"] == "mel_cnn"
     assert names(space) and space.about
+
+
+# limits
+
+
+def test_limits_are_read_and_kept_when_a_knob_is_fixed(read):
+    space = read(GOOD.replace("knobs:", "limits: {params: 5e4, latency: 2}\nknobs:", 1))
+    assert space.limits == {"params": 50000.0, "latency": 2.0}
+    assert fix(space, "architecture", "crnn").limits == space.limits
+    assert read(GOOD).limits == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("{parms: 5}", "toy.yaml:3: limits has the unknown key 'parms'"),
+        ("{params: 0}", "toy.yaml:3: the limit of params is 0, expected a number of parameters above 0"),
+        ("{latency: -1.5}", "the limit of latency is -1.5, expected a number of ms a clip above 0"),
+        ("{macs: true}", "the limit of macs is True"),
+        ("{macs: .nan}", "the limit of macs is "),
+        ("{params: 100_000}", "the limit of params is '100_000'"),
+        ("5", "toy.yaml:3: limits must be a mapping"),
+    ],
+)
+def test_a_limit_that_cannot_be_meant_is_a_sentence_with_its_line(read, written, says):
+    with pytest.raises(SpaceError) as caught:
+        read(GOOD.replace("knobs:", f"limits: {written}\nknobs:", 1))
+    assert says in str(caught.value)

@@ -30,7 +30,7 @@ def test_what_was_read_is_written_the_same_way(text: str) -> None:
         ("accuracy,params", "objective params is minimised: write -params, not params"),
         ("accuracy,+params", "objective params is minimised: write -params, not [+]params"),
         ("accuracy,--params", "write -params, not --params"),
-        ("accuracy,-size", "unknown objective '-size', known: accuracy, -loss, -params, -latency"),
+        ("accuracy,-size", "unknown objective '-size', known: accuracy, -loss, -params, -macs, -latency"),
         ("accuracy,", "unknown objective ''"),
         ("", "unknown objective ''"),
         ("accuracy,-params,-params", "objective params is named twice in 'accuracy,-params,-params'"),

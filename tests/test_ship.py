@@ -69,6 +69,7 @@ def made(tmp_path):
         data="data",
         dataset=SimpleNamespace(name="noises", licence="CC0", non_commercial=False, synthetic=True),
         exam_plan=exam_plan,
+        space=SimpleNamespace(name="toy", limits={}),
     )
     runner = Runner()
     ((row, exam),) = hold(ledger, runner, CLIPS, exam_plan(2), 1, tmp_path)
@@ -102,6 +103,13 @@ def test_the_card_says_size_speed_and_origin(made):
     assert {"torch", "mlflow", "numpy"} <= card["versions"].keys()
     assert isinstance(card["git_commit"], str)
     assert card["licence"] == "CC0" and card["values"] == MEL
+
+
+def test_an_ensemble_is_refused_where_the_space_limits_what_a_net_may_cost(made):
+    made[0].space.limits = {"params": 1e9}
+    with pytest.raises(UsageError, match="an ensemble is several: use --ship refit"):
+        refit(*made, how="ensemble")
+    assert refit(*made).is_dir()
 
 
 def test_the_temperature_is_the_exams(made):

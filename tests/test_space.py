@@ -98,6 +98,17 @@ def test_all_corners_of_some_knobs_are_walked_once_and_the_others_are_at_their_e
     assert all(contains(SPACE, point) for point in found)
 
 
+@pytest.mark.parametrize(
+    "varied", [{"feature.n_mels"}, {"data.crop", "feature.n_mels"}, {"optim.lr", "model.width"}]
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_corners_of_knobs_inside_arms_come_with_every_arm_and_each_combination(varied, seed):
+    found = list(corners(SPACE, varied, random.Random(seed)))
+    told = {tuple(sorted((k, v) for k, v in point.items() if k in varied)) for point in found}
+    by_chance = (corner(SPACE, random.Random(number)) for number in range(500))
+    assert told == {tuple(sorted((k, v) for k, v in p.items() if k in varied)) for p in by_chance}
+
+
 def test_corners_reach_every_end_of_every_knob():
     rng = random.Random(0)
     seen = {}

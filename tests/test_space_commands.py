@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from escmodels.costs import costs
 from escmodels.recipe import parse
 from search.cli import main
 from search.commands.space import _duration
-from spaces.load import load
+from search.commands.space import _noise as noise
+from spaces.load import find, load
 from spaces.space import complete, contains, names
 
 
@@ -69,3 +71,24 @@ def test_a_missing_space_is_code_2(capsys):
 
 def test_durations_read_like_durations():
     assert [_duration(hours) for hours in (0.02, 0.5, 12.0)] == ["1.2 minutes", "30 minutes", "12 hours"]
+
+
+def test_check_says_how_many_random_recipes_keep_the_limits(capsys, tmp_path):
+    assert main(["space", "check", "edge", "--no-timing", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["limits"].keys() == {"params", "macs", "latency"} and 10 < document["within"] <= 50
+    text = find("edge").read_text()
+    tight = tmp_path / "tight.yaml"
+    tight.write_text(text.replace("params: 100000", "params: 3"))
+    assert main(["space", "check", str(tight), "--no-timing"]) == 0
+    assert "at most 3 parameters" in (said := capsys.readouterr().out) and "0 of 50 random recipes" in said
+    assert main(["space", "show", "edge"]) == 0
+    assert "limits: at most 100,000 parameters, 20,000,000 multiply-adds a clip" in capsys.readouterr().out
+
+
+def test_the_first_trials_of_edge_keep_its_limits():
+    space = load("edge")
+    for default in space.defaults:
+        recipe = parse(complete(space, default))
+        found = costs(recipe, noise(recipe.data.sample_rate), "cpu", ("params", "macs"))
+        assert all(found[name] <= space.limits[name] for name in found)

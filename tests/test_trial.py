@@ -1,6 +1,7 @@
 """Laws of a trial, with a `fit` that trains nothing."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,19 @@ def test_every_epoch_is_reported_once_and_the_last_with_the_result(monkeypatch, 
 def test_only_train_and_validation_rows_are_touched(monkeypatch, clips):
     run(monkeypatch, clips)
     assert clips.asked == [(0, 1), (2, 3), (2, 3), (0, 1)]
+
+
+@pytest.mark.parametrize(("most", "trained"), [(5.0, True), (4.0, False)])
+def test_a_recipe_above_a_limit_is_told_and_not_trained(monkeypatch, clips, most, trained):
+    monkeypatch.setattr(module, "costs", lambda recipe, some, device, wanted: {"params": 5.0})
+    monkeypatch.setattr(module, "fit", fake_fit())
+    reports, plan = [], replace(PLAN, costs=("params",), limits={"params": most})
+    run_trial(Assignment(4, VALUES), plan, lambda rate: clips, reports.append)
+    assert reports[0].costs == {"params": 5.0}
+    if trained:
+        assert len(reports) == 1 + 2 * 3 and not any(report.over for report in reports)
+    else:
+        assert [report.over for report in reports[1:]] == ["over the limits: 5 parameters, at most 4"]
 
 
 def test_finished_splits_are_not_trained_again(monkeypatch, clips):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from spaces import limits
 from spaces.domains import Categorical, Value, show, text
 from spaces.load import load, shipped
 from spaces.space import Level, Space, complete, dimensions, fix, names, options, sample, size
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 TRIALS, SPLITS = 20, 5  # of the search that is estimated
 CLIPS, SECONDS = 240, 5.0  # training clips of a split (ESC-10: three folds of 80), and their length
+DRAWN = 50  # recipes that are held against the limits of a space
 TIMED = 8  # clips in the batch that is timed
 
 
@@ -100,6 +102,12 @@ def act_check(args: argparse.Namespace, settings: Settings) -> int:
             f"full search   {TRIALS} trials x {SPLITS} splits x {space.epochs} epochs = "
             f"{document['fold_epochs']:,} fold-epochs"
         )
+    if space.limits:
+        document["limits"] = dict(space.limits)
+        document["within"] = _within(space)
+        if not args.json:
+            share = f"{document['within']} of {DRAWN} random recipes keep them"
+            out(f"limits        {limits.text(space.limits)}; {share}")
     if not args.no_timing:
         costs = []
         for family in document["families"]:
@@ -122,12 +130,15 @@ def act_show(args: argparse.Namespace, settings: Settings) -> int:
                 "space": space.path,
                 "about": space.about,
                 "epochs": space.epochs,
+                "limits": dict(space.limits),
                 "knobs": _tree(space.root),
                 "defaults": [complete(space, default) for default in space.defaults],
             }
         )
         return 0
     out(f"{space.name}: {space.about} ({space.epochs} epochs)" if space.about else space.name)
+    if space.limits:
+        out(f"limits: {limits.text(space.limits)}")
     rows = list(_rows(space.root, 0))
     width = max(len(name) for name, _ in rows)
     for name, what in rows:
@@ -204,6 +215,19 @@ def _cost(space: Space, family: str) -> Cost:
     step = min(end - begin for begin, end in zip(ends, ends[1:], strict=False))
     weights = sum(weight.numel() for weight in fitted.classifier.net.parameters())
     return Cost(family, weights, step * CLIPS / TIMED)
+
+
+def _within(space: Space) -> int:
+    """How many of some random recipes keep the limits of the space, on this machine."""
+    from escmodels.costs import costs
+    from escmodels.recipe import parse
+
+    rng, kept = random.Random(0), 0
+    for _ in range(DRAWN):
+        recipe = parse(sample(space, rng))
+        found = costs(recipe, _noise(recipe.data.sample_rate).subset([0]), "cpu", space.limits.keys())
+        kept += not limits.exceeded(space.limits, found)
+    return kept
 
 
 def _first(space: Space, family: str) -> Mapping[str, Value]:

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from spaces import limits
+
 from ..datasets.dataset import Dataset
 from ..nested import NOT_BEGUN
 from ..paste import command
@@ -81,6 +83,8 @@ def asked(facts: Facts, dataset: Dataset | None) -> list[tuple[str, str]]:
         lines.append(("began", time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.rows[0].started))))
     if told.get("hours"):
         lines.append(("time limit", f"{told['hours']:g} hours a session"))
+    if facts.space and facts.space.limits:
+        lines.append(("limits", limits.text(facts.space.limits)))
     if told.get("fixed"):
         lines.append(("fixed", ", ".join(f"{knob} = {value}" for knob, value in told["fixed"].items())))
     if told.get("warm_start"):
