@@ -1,8 +1,8 @@
 """The presets of spaces/seeds: what was reported, the same protocol done again, and an honest figure beside both.
 
-`python benchmarks/seeds.py --data D [--only NAME ...] [--epochs N] [--hours H]` measures presets one by one and keeps each figure
-in benchmarks/seeds.json, so that the table of docs/seeds.md can be filled in pieces; without --data it only writes the
-table anew from what is kept.
+`python benchmarks/seeds.py --data D [--only NAME ...] [--epochs N] [--hours H]` measures presets one by one and keeps
+each in benchmarks/seeds.json, so that the table of docs/seeds.md can be filled in pieces; without --data it only writes
+the table anew from what is kept.
 """
 
 import argparse

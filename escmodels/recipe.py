@@ -15,7 +15,7 @@ from .architectures import ARCHITECTURES, ModelConfig, name_of
 from .augment import AugmentConfig
 from .checks import one_of, within
 from .clips import PADS
-from .feature_configs import FeatureConfig, WaveformConfig
+from .feature_configs import FeatureConfig, SpectrogramConfig
 from .features import FEATURES
 from .optim import OptimConfig
 from .schedule import ScheduleConfig
@@ -91,7 +91,7 @@ def parse(values: Mapping[str, Value]) -> Recipe:
 def _check_masks(recipe: Recipe) -> None:
     """Masks hide behind zeros: the mean of a normalised spectrogram, the silence of a wave or of PCEN."""
     feature, hidden = recipe.feature, max(recipe.augment.freq_mask, recipe.augment.time_mask)
-    if isinstance(feature, WaveformConfig) or feature.compression == "pcen":
+    if not isinstance(feature, SpectrogramConfig) or feature.compression == "pcen":
         return
     if hidden and feature.normalise == "none":
         raise ValueError(
