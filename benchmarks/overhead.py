@@ -32,6 +32,7 @@ from turns import ran, send, take_turns
 from escmodels.fit import fit
 from escmodels.recipe import parse
 from search.conductor import Conductor
+from search.datasets.dataset import Dataset
 from search.ledger import Ledger
 from search.session import Session
 from search.settings import resolve
@@ -222,16 +223,23 @@ def cpu() -> dict[str, dict[str, float]]:
 # both in turns
 
 
-def measured(folder: Path, home: Path, file: Path, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One round: bare loop and engine in turns. Moments are seconds that a program has run, from its first training."""
-    ways = {"engine": [str(home), str(file), source], "bare": [str(folder / TASKS)]}
+def measured(
+    home: Path, file: Path, source: str, other: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One round: the engine and another program in turns. Moments are seconds that a program has run.
+
+    other: words of its command; it says as JSON when its first training began and each trial ended. `ends` are told
+    from the first training on, `start` is what came before.
+    """
+    ways = {"engine": [__file__, "engine", str(home), str(file), source], "other": other}
     out = {name: home / f"{name}.json" for name in ways}
     programs: dict[str, subprocess.Popen[str]] = {}
 
     def begin(name: str) -> float:
         with out[name].open("w") as target, (home / f"{name}.err").open("w") as errors:
-            words = [sys.executable, __file__, name, *ways[name]]
-            programs[name] = subprocess.Popen(words, stdout=target, stderr=errors, text=True)
+            programs[name] = subprocess.Popen(
+                [sys.executable, *ways[name]], stdout=target, stderr=errors, text=True
+            )
         return time.time()
 
     began = begin("engine")  # its start-up is measured too, so nothing else runs beside it
@@ -239,13 +247,13 @@ def measured(folder: Path, home: Path, file: Path, source: str) -> tuple[dict[st
         time.sleep(0.05)
     send(programs["engine"], signal.SIGSTOP)
     alone = (began, time.time())
-    begin("bare")
+    begin("other")
     turns = take_turns(programs, TURN)
     turns["engine"].insert(0, alone)
     for name, program in programs.items():
         if program.returncode:
             sys.exit((home / f"{name}.err").read_text())
-    loop, seen = (json.loads(out[name].read_text().splitlines()[-1]) for name in ("bare", "engine"))
+    loop, seen = (json.loads(out[name].read_text().splitlines()[-1]) for name in ("other", "engine"))
     ledger = Ledger(home / "engine" / "ledger.sqlite")
     folds = ledger.folds(phase="search")
     seen["first"] = min(
@@ -253,8 +261,8 @@ def measured(folder: Path, home: Path, file: Path, source: str) -> tuple[dict[st
     )
     seen["ends"] = [row.ended or 0.0 for row in ledger.trials()]
     ledger.close()
-    for name, found in (("bare", loop), ("engine", seen)):
-        first = ran(turns[name], found["first"])
+    for name, found in (("other", loop), ("engine", seen)):
+        found["start"] = first = ran(turns[name], found["first"])
         found["ends"] = sorted(ran(turns[name], end) - first for end in found["ends"])
     return loop, seen
 
@@ -266,27 +274,37 @@ def main() -> None:
     """Measure, print, write the section."""
     with tempfile.TemporaryDirectory(prefix="escsearch-overhead-") as scratch:
         folder = Path(scratch)
-        dataset = data(folder)
-        source = str(esc10() or folder / "synthetic")
-        study = create(
-            Spec(source), str(space(folder, 2)), resolve({"home": str(folder / "home")}, {}), "plan"
-        )
-        study.open_clips(resolve({"home": str(folder / "home")}, {}), progress)
-        epochs = settled(study)
-        file = space(folder, epochs)
-        plan = Plan(study.plan().splits, epochs, 0)
-        (folder / TASKS).write_bytes(pickle.dumps((share(study.labels, by_file=True), plan)))
+        dataset, source, file, epochs = prepared(folder)
         rounds: list[tuple[dict[str, Any], dict[str, Any]]] = []
         for turn in range(ROUNDS):
-            home = folder / f"home-{turn}"
-            home.mkdir()
-            (home / "cache").symlink_to(folder / "home" / "cache")  # the sounds are decoded already
-            rounds.append(measured(folder, home, file, source))
+            home = place(folder, turn)
+            rounds.append(measured(home, file, source, [__file__, "bare", str(folder / TASKS)]))
             loop, seen = rounds[-1]
             print(f"bare {loop['ends'][-1]:.1f} s, engine {seen['ends'][-1]:.1f} s", spent(seen), flush=True)
         lines = page(rounds, epochs, about(dataset, "torch", "ray", "optuna", "mlflow"))
     print("\n".join(lines))
     write_section(PERFORMANCE, "overhead", lines)
+
+
+def prepared(folder: Path) -> tuple[Dataset, str, Path, int]:
+    """The data and where they lie, the space, epochs of a split. Leaves behind what other programs train."""
+    dataset = data(folder)
+    source = str(esc10() or folder / "synthetic")
+    settings = resolve({"home": str(folder / "home")}, {})
+    study = create(Spec(source), str(space(folder, 2)), settings, "plan")
+    study.open_clips(settings, progress)
+    epochs = settled(study)
+    plan = Plan(study.plan().splits, epochs, 0)
+    (folder / TASKS).write_bytes(pickle.dumps((share(study.labels, by_file=True), plan)))
+    return dataset, source, space(folder, epochs), epochs
+
+
+def place(folder: Path, turn: int) -> Path:
+    """A home for a round, in which the sounds are decoded already."""
+    home = folder / f"home-{turn}"
+    home.mkdir()
+    (home / "cache").symlink_to(folder / "home" / "cache")
+    return home
 
 
 def settled(study: Study) -> int:
