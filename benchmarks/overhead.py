@@ -263,6 +263,7 @@ def measured(
     ledger.close()
     for name, found in (("other", loop), ("engine", seen)):
         found["start"] = first = ran(turns[name], found["first"])
+        found["turns"] = turns[name]
         found["ends"] = sorted(ran(turns[name], end) - first for end in found["ends"])
     return loop, seen
 
