@@ -19,6 +19,7 @@ PROTOCOL = ROOT / "docs" / "protocol.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 PRUNING = ROOT / "docs" / "pruning.md"
 SCALE = ROOT / "docs" / "scale.md"
+ACCURACY = ROOT / "docs" / "accuracy.md"
 SEEDS = ROOT / "docs" / "seeds.md"
 MODELS = ROOT / "docs" / "models.md"
 LOAD = os.getloadavg()[0]  # before anything is measured: what else the machine was doing
