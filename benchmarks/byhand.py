@@ -2,8 +2,8 @@
 `python benchmarks/byhand.py`.
 
 By hand: Ray Tune, its OptunaSearch and its callback for MLflow on SQLite; a function that trains the splits of a recipe
-one after the other and reports after every epoch. Same recipes, same trainings, two workers of one thread, in turns of
-seconds; written to docs/benchmarks.md.
+one after the other and reports after every epoch. Recipes that cost the same (each way proposes its own learning
+rates), two workers of one thread, in turns of seconds; written to docs/benchmarks.md.
 """
 
 import json

@@ -31,7 +31,8 @@ def main() -> None:
     """Measure what is asked for, write the section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", metavar="D", help="data set to measure on")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="presets (default: all)")
+    names = [name.removeprefix("seeds/") for name in PRESETS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="presets (default: all)")
     parser.add_argument(
         "--epochs", type=int, metavar="N", help="at most so many, where a preset asks for more"
     )
@@ -97,7 +98,8 @@ def asked_of(words: Sequence[str]) -> dict[str, Any]:
         [sys.executable, "-m", "search", "run", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        return {"trouble": done.stderr.strip().splitlines()[-1]}
+        last = done.stderr.strip().splitlines()[-1:]
+        return {"trouble": last[0] if last else f"ended with {done.returncode}"}
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 
@@ -45,6 +45,25 @@ def costs(
             recipe, clips.classes, device, pretrained=False
         )  # the same net, without the files
     return {name: measure(model, clips) for name, measure in MEASURES.items() if name in wanted}
+
+
+def noise(length: int, sample_rate: int, classes: Sequence[str] = ("one", "two"), count: int = 1) -> ClipSet:
+    """Clips of noise, so many samples each: costs do not hang on what is heard, but silent windows are left out."""
+    samples = np.random.default_rng(0).integers(-3000, 3000, count * length, dtype=np.int16)
+    each = np.arange(count)
+    names = tuple(f"noise-{number}" for number in each)
+    lengths = np.full(count, length)
+    return ClipSet(
+        samples,
+        each * length,
+        lengths,
+        each % len(classes),
+        each % 5 + 1,
+        each,
+        names,
+        tuple(classes),
+        sample_rate,
+    )
 
 
 def _params(model: Classifier, clips: ClipSet) -> float:

@@ -49,10 +49,11 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     root = parser()
     args, left = root.parse_known_args(argv)
     late: str = getattr(args, "late", "")
-    if left and (not late or any(word.startswith("-") and word != "-" for word in left)):
+    end = left.index("--") if late and "--" in left else len(left)  # behind it words are no options
+    if left and (not late or any(word.startswith("-") and word != "-" for word in left[:end])):
         root.error(f"unrecognized arguments: {' '.join(left)}")
     if left:
-        setattr(args, late, [*getattr(args, late), *left])
+        setattr(args, late, [*getattr(args, late), *left[:end], *left[end + 1 :]])
     return args
 
 

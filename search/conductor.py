@@ -155,7 +155,7 @@ class Conductor:
     def _assigned(self, row: TrialRow, finished: frozenset[int]) -> Assignment:
         self._heard[row.number] = self._clock()
         self._listen(row.number)
-        return Assignment(row.number, row.trained, finished)
+        return Assignment(row.number, row.trained, finished, row.costs)
 
     @property
     def points(self) -> frozenset[tuple[int, int]]:

@@ -112,7 +112,7 @@ def hold(
     done = len(wanted) - len(open_jobs)
     tick(done, len(wanted))
     tried = ledger.count_trials()
-    look = looks.note(ledger, tried)
+    look = looks.note(ledger)
 
     broken: dict[str, str] = {}  # key -> reason
 

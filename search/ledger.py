@@ -77,7 +77,7 @@ class TrialRow:
     started: float  # seconds since 1970
     ended: float | None
     rescue: dict[str, Any] = field(default_factory=dict)  # values it trains with instead, for lack of memory
-    costs: dict[str, float] = field(default_factory=dict)  # where objectives ask for them
+    costs: dict[str, float] = field(default_factory=dict)  # where objectives or limits ask for them
 
     @property
     def trained(self) -> dict[str, Any]:
@@ -344,7 +344,7 @@ class Ledger:
         self._db.execute("DELETE FROM rungs WHERE trial = ?", (trial,))
 
     def write_costs(self, number: int, costs: Mapping[str, float]) -> None:
-        """What a trial costs, by objective."""
+        """What a trial costs, by the name of the cost."""
         with self.transaction():
             self._db.execute(
                 "UPDATE trials SET costs = ? WHERE number = ?", (json.dumps(dict(costs)), number)

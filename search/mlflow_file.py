@@ -5,8 +5,8 @@ two of them, or opened by two processes at once, it leaves a file that no later 
 column name"). So a new store is built under another name, and gets its own when it is whole.
 """
 
-import os
-import tempfile
+import fcntl
+import shutil
 from pathlib import Path
 
 from .settings import Settings
@@ -26,20 +26,28 @@ def make_stores(settings: Settings) -> None:
 
 
 def _make(file: Path, artifacts: Path) -> None:
-    if file.is_file() and file.stat().st_size:
+    if _there(file):
         return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file.with_name(f".{file.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes the others wait, and find it made
+        if not _there(file):
+            _build(file, artifacts)
+
+
+def _there(file: Path) -> bool:
+    """Whether the store is made; an empty file was left by a start that was killed before it wrote anything."""
+    return file.is_file() and file.stat().st_size > 0
+
+
+def _build(file: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as folder:
-        made = Path(folder).absolute() / file.name
-        store = SqlAlchemyStore(f"{SCHEME}{made}", artifacts.as_uri())  # type: ignore[no-untyped-call]
-        store.engine.dispose()
-        if file.is_file() and not file.stat().st_size:
-            file.unlink()  # left by a start that was killed before it wrote anything
-        try:
-            os.link(made, file)
-        except FileExistsError:
-            pass  # another process was faster: its store is as good
-        except OSError:  # a file system without links
-            made.rename(file)
+    folder = file.with_name(f".{file.name}.new")
+    shutil.rmtree(folder, ignore_errors=True)  # of a start that was killed
+    folder.mkdir()
+    made = folder.absolute() / file.name
+    store = SqlAlchemyStore(f"{SCHEME}{made}", artifacts.as_uri())  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    made.replace(file)
+    shutil.rmtree(folder)

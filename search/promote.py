@@ -9,6 +9,7 @@ import numpy as np
 
 from escmodels.evidence import Difference, paired_bootstrap
 from escmodels.exams import Exam, OutOfFold, comparable
+from spaces.limits import above
 
 ROUNDING = 1e-9  # a gain of exactly `min_gain` passes, however the means were rounded
 
@@ -138,15 +139,6 @@ def _points(gain: float, needed: float, enough: bool) -> tuple[str, str]:
     return shown, asked
 
 
-def _above(value: float, limit: float) -> str:
-    """A value with as many digits as show that it is over the limit, three at least."""
-    for digits in range(3, 18):
-        text = f"{value:,.{digits}g}"
-        if "e" not in text and float(text.replace(",", "")) > limit:
-            return text
-    return repr(value)
-
-
 def _over(challenger: Candidate, gate: Gate) -> str:
     """Which limit it does not keep; empty if it keeps all that are set."""
     rows = (
@@ -157,7 +149,7 @@ def _over(challenger: Candidate, gate: Gate) -> str:
         if limit is not None and value is None:
             return f"nobody knows how many {unit} it {verb}, and {option} {limit:,.15g} asks"
         if limit is not None and value is not None and value > limit:
-            return f"it {verb} {_above(value, limit)} {unit}, more than {option} {limit:,.15g}"
+            return f"it {verb} {above(value, limit)} {unit}, more than {option} {limit:,.15g}"
     return ""
 
 

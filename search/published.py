@@ -4,8 +4,10 @@ NAME/published.json    what was done and what came of it; such a folder is no st
 """
 
 import json
+import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
@@ -80,13 +82,15 @@ def run_published(
         raise UsageError(
             f"--as-published trains one recipe and {study.space.path} has open knobs: fix them with --set"
         )
+    study.folder.mkdir(parents=True)  # the name is taken from now on
     try:
         study.open_clips(settings, progress)
         found = _trained(study, told, threads, device)
+        write_atomically(study.folder / FIGURE, json.dumps(found.document(), indent=1) + "\n")
     finally:
         study.release()
-    study.folder.mkdir(parents=True)
-    write_atomically(study.folder / FIGURE, json.dumps(found.document(), indent=1) + "\n")
+        with suppress(OSError):
+            study.folder.rmdir()  # where no figure was kept
     return found
 
 
@@ -105,6 +109,9 @@ def _trained(study: Study, told: Published, threads: int, device: str) -> Republ
     trainings: list[Trained] = []
     try:
         parts = splits(protocol, clips, recipe.data.crop_samples, study.spec.seed)
+    except ValueError as error:
+        raise UsageError(f"{study.dataset.name} cannot be split as published: {error}") from error
+    try:
         with progress("epochs") as tick:
             for number, (train, test) in enumerate(parts):
                 done = number * study.epochs
@@ -139,13 +146,22 @@ def _trained(study: Study, told: Published, threads: int, device: str) -> Republ
     )
 
 
+def _plain(name: str) -> str:
+    """The name of a data set, however it is spelt.
+
+    >>> _plain("ESC-50") == _plain("esc50")
+    True
+    """
+    return re.sub(r"\W", "", name).lower()
+
+
 def boxed(found: Republished, settings: Settings, again: Sequence[str]) -> tuple[str, str]:
     """(title, text) of the final box. again: words after `run` that examine the same recipe honestly."""
     each = " ".join(f"{one.accuracy:.3f}" for one in found.trainings)
     shorter = "" if found.epochs == found.asked else f" of the {found.asked} of the preset"
     elsewhere = (
         ""
-        if found.data.lower() == found.published.data.lower()
+        if _plain(found.data) == _plain(found.published.data)
         else f"; it was published on {found.published.data}"
     )
     made = " (synthetic sounds)" if found.synthetic else ""

@@ -21,7 +21,7 @@ from .inside import folds_of, inside, is_nested
 from .paste import command
 from .rerun import run_command
 from .sealing import check_protocol
-from .settings import Settings
+from .settings import FIGURE, Settings
 from .spec import LIMITS, NAME, NAMED, Spec
 from .study import SPLITS, Study, sampled
 
@@ -52,6 +52,10 @@ def create(spec: Spec, space_path: str, settings: Settings, name: str | None) ->
     if not NAME.fullmatch(name):
         raise UsageError(f"study name {name!r} {NAMED}")
     folder = settings.study(name)
+    if (folder / FIGURE).is_file():
+        raise UsageError(
+            f"{name} is a figure as published, kept at {folder / FIGURE}: choose another --study"
+        )
     if folder.exists():
         raise UsageError(
             f"study {name} exists at {folder}: go on with '{command(settings, 'resume', name)}' "

@@ -41,6 +41,7 @@ class ConductorSearch(_NotKept, Searcher):
             "trial": assignment.trial,
             "values": dict(assignment.values),
             "finished": sorted(assignment.finished),
+            "costs": dict(assignment.costs),
         }
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from escmodels.folds import held_out
 from escmodels.recipe import flatten, parse
 from spaces.domains import Value
+from spaces.limits import OVER, exceeded
 from spaces.space import Space, taken, walk
 
 from .errors import UsageError
@@ -55,15 +56,16 @@ def read(
     ledger = Glance(settings.existing_study(name) / "ledger.sqlite")
     try:
         rows = [row for row in ledger.trials() if row.ended is not None]
-        recipes = {row.number: _moved(space, row) for row in rows}
-        tries = _tries(rows, recipes)
+        recipes = {row.number: _moved(space, row) for row in rows if not _freed(space, row)}
+        rows = [row for row in rows if row.number in recipes]
+        tries = _tries(rows, recipes, space)
         kept = ledger.fact("study")
         facts = None if kept is None else StudyFacts.from_json(kept)
         asked = {"data": data, "epochs": epochs, "protocol": protocol, "order of splits": list(order)}
         other = _differences(facts, asked)
         if (fold := held_out(protocol)) is not None:
             _check_sealed(name, fold, facts, data, protocol, ledger.fact("mixed", []))
-        history = [] if other else _history(ledger, rows, recipes, objectives, epochs)
+        history = [] if other else _history(ledger, rows, recipes, space, objectives, epochs)
     finally:
         ledger.close()
     if not tries and not history:
@@ -114,8 +116,25 @@ def _moved(space: Space, row: TrialRow) -> _Moved:
     return _Moved(point, here == full)
 
 
-def _tries(rows: Sequence[TrialRow], recipes: Mapping[int, _Moved]) -> list[dict[str, Value]]:
-    done = [row for row in rows if row.state == "complete" and row.objective is not None]
+def _freed(space: Space, row: TrialRow) -> bool:
+    """Whether a recipe was not trained for its cost alone, and may be here: nothing is known of it."""
+    return row.reason.startswith(OVER) and not (_costed(space, row) and exceeded(space.limits, row.costs))
+
+
+def _costed(space: Space, row: TrialRow) -> bool:
+    """Whether it is known what a recipe costs of all that is limited here."""
+    return space.limits.keys() <= row.costs.keys()
+
+
+def _tries(rows: Sequence[TrialRow], recipes: Mapping[int, _Moved], space: Space) -> list[dict[str, Value]]:
+    """The best recipes, those apart that are known to cost too much here."""
+    done = [
+        row
+        for row in rows
+        if row.state == "complete"
+        and row.objective is not None
+        and not (_costed(space, row) and exceeded(space.limits, row.costs))
+    ]
     tries: list[dict[str, Value]] = []
     for row in sorted(done, key=lambda row: (-(row.objective or 0.0), row.number)):
         point = recipes[row.number].point
@@ -143,10 +162,14 @@ def _history(
     ledger: Ledger,
     rows: Sequence[TrialRow],
     recipes: Mapping[int, _Moved],
+    space: Space,
     objectives: Sequence[Objective],
     epochs: int,
 ) -> list[list[Any]]:
-    """Trials that are the same recipe here, with what is known of them; a complete one only if all of that is."""
+    """Trials that are the same recipe here, with what is known of them; a complete one only if all of that is.
+
+    What costs too much here is infeasible, whatever it came to there.
+    """
     mixed = [change["time"] for change in ledger.fact("mixed", []) if change["what"] == "data"]
     steps: dict[int, dict[str, float]] = {}
     for trial, position, epoch, score in ledger.rungs():
@@ -158,7 +181,11 @@ def _history(
             mixed, default=0.0
         ):  # trained on data that have changed
             continue
-        if row.state != "complete" or worth is not None:
+        if not _costed(space, row):
+            continue
+        if exceeded(space.limits, row.costs):
+            history.append([recipe.point, "infeasible", None, {}])
+        elif row.state != "complete" or worth is not None:
             history.append([recipe.point, row.state, worth and list(worth), steps.get(row.number, {})])
     return history
 
@@ -186,6 +213,6 @@ def _remark(
     if left := len(rows) - len(history):
         return (
             f"{left} of {len(rows)} trials of study {name} do not count here: their recipes have no place in space "
-            f"{space.name}, their data have changed, or an objective was not measured"
+            f"{space.name}, their data have changed, or an objective or what is limited was not measured"
         )
     return ""

@@ -108,7 +108,7 @@ def train(config: dict[str, Any], shared: Mapping[int, Shared], plan: Plan, term
     out of which anything was raised.
     """
     trial = config["trial"]
-    assignment = Assignment(trial, config["values"], frozenset(config["finished"]))
+    assignment = Assignment(trial, config["values"], frozenset(config["finished"]), config["costs"])
 
     with _prepared(terms), _told():
         if other := _other_code(terms.code):

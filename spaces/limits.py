@@ -9,6 +9,7 @@ UNITS = {
     "macs": "multiply-adds a clip",
     "latency": "ms a clip",
 }  # what can be limited
+OVER = "over the limits: "
 
 
 def reading(cost: str, value: Value) -> float:
@@ -25,13 +26,24 @@ def exceeded(limits: Mapping[str, float], costs: Mapping[str, float]) -> str:
     'over the limits: 123,456 parameters, at most 50,000'
     """
     over = [
-        f"{costs[cost]:,.4g} {UNITS[cost]}, at most {most:,.4g}"
-        if cost == "latency"
-        else f"{costs[cost]:,.0f} {UNITS[cost]}, at most {most:,.0f}"
+        f"{above(costs[cost], most)} {UNITS[cost]}, at most {most:,.15g}"
         for cost, most in limits.items()
         if costs[cost] > most
     ]
-    return f"over the limits: {'; '.join(over)}" if over else ""
+    return f"{OVER}{'; '.join(over)}" if over else ""
+
+
+def above(value: float, limit: float) -> str:
+    """A value with as many digits as show that it is over the limit, three at least.
+
+    >>> above(20.004, 20), above(123456, 5e4), above(31.25, 20)
+    ('20.004', '123,456', '31.2')
+    """
+    for digits in range(3, 18):
+        text = f"{value:,.{digits}g}"
+        if "e" not in text and float(text.replace(",", "")) > limit:
+            return text
+    return repr(value)
 
 
 def text(limits: Mapping[str, float]) -> str:
@@ -40,7 +52,4 @@ def text(limits: Mapping[str, float]) -> str:
     >>> text({"params": 50000.0, "latency": 2.5})
     'at most 50,000 parameters, 2.5 ms a clip'
     """
-    return "at most " + ", ".join(
-        f"{most:,.0f} {UNITS[cost]}" if most >= 1000 else f"{most:g} {UNITS[cost]}"
-        for cost, most in limits.items()
-    )
+    return "at most " + ", ".join(f"{most:,.15g} {UNITS[cost]}" for cost, most in limits.items())

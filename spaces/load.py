@@ -112,8 +112,9 @@ class _Reader(Nodes):
             cost = str(key)
             if cost not in limits.UNITS:
                 self.fail(key_node, f"limits has the unknown key {cost!r}{nearest(cost, limits.UNITS)}")
+            number = self.scalar(value, f"the limit of {cost}")
             try:
-                found[cost] = limits.reading(cost, self.scalar(value, f"the limit of {cost}"))
+                found[cost] = limits.reading(cost, number)
             except ValueError as error:
                 self.fail(value, str(error))
         return found

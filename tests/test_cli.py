@@ -60,11 +60,17 @@ def local(space, data, *more):
         ("esc10", "--top", "3", "a.ogg", "b.ogg"),
         ("esc10", "a.ogg", "--top", "3", "b.ogg"),
         ("--top", "3", "esc10", "a.ogg", "b.ogg"),
+        ("esc10", "a.ogg", "--top", "3", "--", "b.ogg"),
     ],
 )
 def test_files_may_stand_before_between_and_after_options(words):
     args = parsed(["predict", *words])
     assert (args.model, args.audio, args.top) == ("esc10", ["a.ogg", "b.ogg"], 3)
+
+
+def test_a_file_whose_name_begins_with_a_dash_stands_behind_two_of_them():
+    assert parsed(["predict", "esc10", "--top", "3", "--", "-a.wav"]).audio == ["-a.wav"]
+    assert parsed(["predict", "esc10", "a.wav", "--top", "3", "--", "-b.wav"]).audio == ["a.wav", "-b.wav"]
 
 
 @pytest.mark.parametrize("words", [("predict", "esc10", "a.ogg", "--tpo", "3"), ("status", "study", "more")])

@@ -1,6 +1,7 @@
 """Laws of the exam, with a runner that trains nothing."""
 
 import json
+import sqlite3
 
 import numpy as np
 import pytest
@@ -107,6 +108,29 @@ def test_an_exam_counts_how_often_the_search_went_on_after_a_look(ledger, clips)
     assert second.looks == 2
     assert caution(second).startswith("the test folds were opened 2 times, with searching in between")
     assert Exam.from_json(second.to_json()) == second
+
+
+def test_a_trial_that_ends_between_two_looks_counts_though_none_was_begun(ledger, clips):
+    ledger.open_trial(5, {"x": 5})
+    hold(ledger, Oracle(clips), clips, plan(clips), 1, ledger.path.parent)
+    ledger.close_trial(5, "pruned", None, "behind")
+    ((_, exam),) = hold(ledger, Oracle(clips), clips, plan(clips), 1, ledger.path.parent)
+    assert exam.looks == 2
+
+
+def test_looks_of_before_they_were_counted_are_known_by_their_exams(ledger, clips):
+    hold(ledger, Oracle(clips), clips, plan(clips), 1, ledger.path.parent)
+    with sqlite3.connect(ledger.path) as older:
+        older.execute("DELETE FROM facts WHERE name = 'looks'")
+    older.close()
+    ((_, again),) = hold(ledger, Oracle(clips), clips, plan(clips), 1, ledger.path.parent)
+    assert again.looks == 1  # nothing was searched since
+    with sqlite3.connect(ledger.path) as older:
+        older.execute("DELETE FROM facts WHERE name = 'looks'")
+    older.close()
+    ledger.open_trial(5, {"x": 5})
+    ((_, exam),) = hold(ledger, Oracle(clips), clips, plan(clips), 1, ledger.path.parent)
+    assert exam.looks == 2
 
 
 def test_a_look_counts_though_the_exam_was_cut_off(ledger, clips):

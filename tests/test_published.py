@@ -173,7 +173,22 @@ def test_a_figure_as_published_is_labelled_kept_and_promoted_by_nobody(run, tmp_
         assert "leaky is a figure as published and no study" in capsys.readouterr().err
     code, again, _ = run("--study", "again", "--json")
     assert json.loads(again)["trainings"] == found["trainings"]  # the same seed, the same figure
-    assert run("--study", "leaky")[0] == 2  # the name is taken
+    code, _, err = run("--study", "leaky")
+    assert code == 2 and "leaky is a figure as published, kept at" in err and "choose another --study" in err
+
+
+def test_the_name_of_a_figure_is_taken_from_the_start_and_free_again_where_it_came_to_nothing(run, tmp_path):
+    seen = []
+
+    def gone(*args, **kwargs):
+        seen.append((tmp_path / "runs/here").is_dir())
+        raise RuntimeError("no luck")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("escmodels.fit.fit", gone)
+        code, _, err = run("--study", "here")
+    assert code == 1 and "could not be trained as published" in err
+    assert seen == [True] and not (tmp_path / "runs/here").exists()
 
 
 def test_every_fold_is_reported_at_its_best_epoch_where_the_source_did_so(run):
@@ -188,7 +203,7 @@ def test_every_fold_is_reported_at_its_best_epoch_where_the_source_did_so(run):
 
 
 def test_the_box_says_what_the_figure_is_and_how_to_get_an_honest_one(run):
-    code, out, _ = run("--epochs", "2", "--set", "optim.batch=8")
+    code, out, _ = run("--epochs", "2", "--set", "optim.batch=8", "--seed", "3", "--format", "esc50")
     assert code == 0
     text = " ".join(out.split())
     assert (
@@ -196,7 +211,8 @@ def test_the_box_says_what_the_figure_is_and_how_to_get_an_honest_one(run):
         and "reported 99 %" in text
         and "epochs 2 of the 3 of the preset" in text
     )
-    assert "--set optim.batch=8 --epochs 2 --trials 1" in text and "--as-published" not in text
+    assert "--format esc50 --set optim.batch=8 --epochs 2 --seed 3 --trials 1" in text
+    assert "--as-published" not in text
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +249,11 @@ def test_presets_of_urban_sounds_run_on_a_set_in_that_layout(urban, tmp_path, ca
         (("--pruner", "none"), PRESET, "so that --pruner means nothing"),
         (("--runner", "ray"), PRESET, "so that --runner ray means nothing"),
         (("--try", "optim.lr=0.1"), PRESET, "so that --try means nothing"),
+        (("--trials", "3"), PRESET, "so that --trials means nothing"),
+        (("--sampler", "cmaes"), PRESET, "so that --sampler means nothing"),
+        (("--no-exam",), PRESET, "so that --no-exam means nothing"),
+        (("--cpus-per-trial", "-1"), PRESET, "cpus per trial must be at least 1, got -1"),
+        (("--gpus-per-trial", "-1"), PRESET, "gpus per trial must be 0, 1/n or a whole number, got -1"),
     ],
 )
 def test_what_cannot_be_done_as_published_is_one_sentence(run, tmp_path, words, text, reason):

@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from escmodels.costs import costs
+from escmodels.costs import costs, noise
 from escmodels.recipe import parse
 from search.cli import main
 from search.commands.space import _duration
-from search.commands.space import _noise as noise
 from spaces.load import find, load
 from spaces.space import complete, contains, names
 
@@ -90,5 +89,6 @@ def test_the_first_trials_of_edge_keep_its_limits():
     space = load("edge")
     for default in space.defaults:
         recipe = parse(complete(space, default))
-        found = costs(recipe, noise(recipe.data.sample_rate), "cpu", ("params", "macs"))
+        rate = recipe.data.sample_rate
+        found = costs(recipe, noise(5 * rate, rate), "cpu", ("params", "macs"))
         assert all(found[name] <= space.limits[name] for name in found)

@@ -21,7 +21,7 @@ class Clips:
 
     def __init__(self):
         self.asked = []
-        self.labels = np.array([0, 1, 0, 1])
+        self.labels, self.lengths, self.classes = np.array([0, 1, 0, 1]), np.array([8, 8, 6, 9]), ("a", "b")
 
     def subset(self, rows):
         part = Clips()
@@ -73,7 +73,7 @@ def test_only_train_and_validation_rows_are_touched(monkeypatch, clips):
 
 @pytest.mark.parametrize(("most", "trained"), [(5.0, True), (4.0, False)])
 def test_a_recipe_above_a_limit_is_told_and_not_trained(monkeypatch, clips, most, trained):
-    monkeypatch.setattr(module, "costs", lambda recipe, some, device, wanted: {"params": 5.0})
+    monkeypatch.setattr(module, "costs", lambda recipe, clip, device, wanted: {"params": 5.0})
     monkeypatch.setattr(module, "fit", fake_fit())
     reports, plan = [], replace(PLAN, costs=("params",), limits={"params": most})
     run_trial(Assignment(4, VALUES), plan, lambda rate: clips, reports.append)
@@ -167,3 +167,36 @@ def test_a_gpu_that_takes_no_more_work_is_no_fault_of_the_recipe(monkeypatch, cl
         run(monkeypatch, clips, raises=error)
     lost = pickle.loads(pickle.dumps(raised.value))
     assert (str(lost), lost.memory) == (f"{type(error).__name__}: {error}", memory)
+
+
+# costs
+
+
+def test_costs_that_are_known_are_not_measured_again(monkeypatch, clips):
+    wanted = []
+    monkeypatch.setattr(
+        module,
+        "costs",
+        lambda recipe, clip, device, names: wanted.append(list(names)) or dict.fromkeys(names, 7.0),
+    )
+    monkeypatch.setattr(module, "fit", fake_fit())
+    plan, reports = replace(PLAN, costs=("params", "latency")), []
+    run_trial(Assignment(4, VALUES, costs={"params": 3.0}), plan, lambda rate: clips, reports.append)
+    assert wanted == [["latency"]] and reports[0].costs == {"params": 3.0, "latency": 7.0}
+    run_trial(Assignment(4, VALUES, costs=reports[0].costs), plan, lambda rate: clips, reports.append)
+    assert len(wanted) == 1
+
+
+def test_a_time_over_its_limit_is_taken_twice_and_the_shorter_one_counts(monkeypatch, clips):
+    times, heard = iter([9.0, 4.0]), []
+
+    def costs(recipe, clip, device, names):
+        heard.append(clip.lengths.tolist())
+        return {"latency": next(times)}
+
+    monkeypatch.setattr(module, "costs", costs)
+    monkeypatch.setattr(module, "fit", fake_fit())
+    plan, reports = replace(PLAN, costs=("latency",), limits={"latency": 5.0}), []
+    run_trial(Assignment(4, VALUES), plan, lambda rate: clips, reports.append)
+    assert reports[0].costs == {"latency": 4.0} and not any(report.over for report in reports)
+    assert heard == [[8], [8]]  # a clip as long as the median of the training clips

@@ -1,6 +1,7 @@
 """Laws of the warm start: what is taken over is what was found, and only where it means the same."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from search.projection import StudyFacts
 from search.settings import resolve
 from search.warm import read
 from spaces.domains import Categorical, Float, Int
+from spaces.limits import exceeded
 from spaces.space import Level, Space, contains, fix
 
 HERE = {"data": "d1", "epochs": 4, "protocol": "rotating", "order": [1, 2], "objectives": ACCURACY}
@@ -91,6 +93,47 @@ def test_every_ended_trial_is_history_with_what_is_known_of_it(older, settings):
         [point, state, None if accuracy is None else [accuracy], {"2": 0.25, "8": 0.5}]
         for point, state, accuracy in TRIALS
     )
+
+
+LIMITED = replace(SPACE, limits={"params": 100.0})
+
+
+def sized(ledger, *params):
+    for number, count in enumerate(params):
+        ledger.write_costs(number, {"params": count})
+
+
+def test_what_costs_too_much_here_is_infeasible_and_not_tried(older, settings):
+    ledger = older()
+    sized(ledger, 50, 50, 900, 50, 50, 50, 90)
+    found = start(settings, LIMITED)
+    assert [point["optim.lr"] for point in found.tries] == [
+        7e-3,
+        5e-3,
+        1e-3,
+    ]  # the best one, 3e-3, is too large
+    assert [outcome for _, outcome, *_ in found.history] == [
+        "complete", "pruned", "infeasible", "failed", "complete", "infeasible", "complete",
+    ]  # fmt: skip
+    assert found.history[2][2:] == [None, {}]
+
+
+def test_nothing_is_known_of_a_recipe_that_a_limit_kept_from_training_and_does_not_here(older, settings):
+    ledger = older([*TRIALS[:5], (values(6e-3), "infeasible", None)])
+    sized(ledger, 50, 50, 50, 50, 50, 90)
+    ledger.close_trial(5, "infeasible", None, exceeded({"params": 80.0}, {"params": 90.0}))
+    assert values(6e-3) in [
+        point for point, *_ in start(settings, replace(SPACE, limits={"params": 80.0})).history
+    ]
+    assert values(6e-3) not in [point for point, *_ in start(settings, LIMITED).history]
+    assert values(6e-3) not in [point for point, *_ in start(settings).history]
+
+
+def test_results_of_recipes_whose_cost_is_not_known_do_not_count_under_limits(older, settings):
+    older()
+    found = start(settings, LIMITED)
+    assert len(found.tries) == 3 and found.history == ()
+    assert "what is limited was not measured" in found.remark
 
 
 def test_it_survives_the_ledger_it_is_kept_in(older, settings):

@@ -66,14 +66,12 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
     run.add_argument(
         "--sampler",
         choices=("tpe", "random", "grid", "cmaes", "gp"),
-        default="tpe",
         help="how recipes are proposed (default: tpe; grid: small spaces; cmaes, gp: spaces without branches)",
     )
     run.add_argument(
         "--objective",
-        default="accuracy",
         metavar="LIST",
-        help="what to look for: accuracy first, then any of -loss, -params, -latency (default: accuracy)",
+        help="what to look for: accuracy first, then any of -loss, -params, -macs, -latency (default: accuracy)",
     )
     run.add_argument(
         "--try",
@@ -101,7 +99,7 @@ def add(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -
         help="train a preset (seeds/...) as its source did, leaks included: a figure to compare with, never a model",
     )
     run.add_argument("--warm-start", metavar="STUDY", help="an older study whose trials teach the sampler")
-    run.add_argument("--trials", type=int, default=20, metavar="N", help="recipes to try (default: 20)")
+    run.add_argument("--trials", type=int, metavar="N", help="recipes to try (default: 20)")
     run.set_defaults(act=act_run)
 
     resume = commands.add_parser(
@@ -192,14 +190,12 @@ def act_run(args: Namespace, settings: Settings) -> int:
         **options,
         fixed=dict(_assignment(text) for text in args.fixed),
         seed=args.seed,
-        sampler=args.sampler,
-        objective=args.objective,
         tries=[values for text in args.tries for values in _tries(text)],
         warm_start=args.warm_start,
         skip_bad=args.skip_bad,
         accept_similar=args.accept_similar,
         protocol=protocol,
-        **chosen(args, "epochs", *LIMITS),
+        **chosen(args, "epochs", "sampler", "objective", *LIMITS),
     )
     if args.as_published:
         return act_as_published(spec, args, settings)

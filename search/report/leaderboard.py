@@ -5,11 +5,8 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from escmodels.clips import ClipSet
-from escmodels.costs import costs
-from escmodels.recipe import Recipe, parse
+from escmodels.costs import costs, noise
+from escmodels.recipe import parse
 
 from ..ledger import TrialRow
 from ..objectives import Objective, front
@@ -77,7 +74,8 @@ def _costs(
         recipe = parse(row.trained)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of layers that pad unevenly: for whoever trains
-            clips = _noise(recipe, seconds or recipe.data.crop, classes)
+            length = max(1, math.ceil((seconds or recipe.data.crop) * recipe.data.sample_rate))
+            clips = noise(length, recipe.data.sample_rate, classes or ("one", "two"))
             found = costs(recipe, clips, "cpu", ("params", "macs"))
             alike = (family(row), recipe.data, recipe.feature, *found.values())
             if alike not in timed:
@@ -85,20 +83,3 @@ def _costs(
             return {**found, "latency": timed[alike]}
     except (ValueError, RuntimeError):  # torch raises the latter: sizes that do not fit, too little memory
         return {}
-
-
-def _noise(recipe: Recipe, seconds: float, classes: tuple[str, ...]) -> ClipSet:
-    """One clip of noise: neither work nor time depend on what is heard, but silent windows are left out."""
-    length, zero = max(1, math.ceil(seconds * recipe.data.sample_rate)), np.zeros(1, np.int64)
-    samples = np.random.default_rng(0).integers(-3000, 3000, length).astype(np.int16)
-    return ClipSet(
-        samples,
-        zero,
-        zero + length,
-        zero,
-        zero + 1,
-        zero,
-        ("noise",),
-        classes or ("one", "two"),
-        recipe.data.sample_rate,
-    )
