@@ -111,7 +111,7 @@ def main() -> None:
             print([found["ends"][-1] for found in rounds[-1]], flush=True)
         lines = page(rounds, epochs, about(dataset, "torch", "ray", "optuna", "mlflow"))
     print("\n".join(lines))
-    write_section(BENCHMARKS, "by hand", lines)
+    write_section(BENCHMARKS, "byhand", lines)
 
 
 def page(

@@ -54,7 +54,16 @@ def written(source):
     """The pages that a benchmark writes, and the names of its sections there."""
     pages = {
         name: COMMON[name]
-        for name in ("BENCHMARKS", "PERFORMANCE", "PROTOCOL", "PRUNING", "SCALE", "MODELS", "SEEDS")
+        for name in (
+            "ACCURACY",
+            "BENCHMARKS",
+            "PERFORMANCE",
+            "PROTOCOL",
+            "PRUNING",
+            "SCALE",
+            "MODELS",
+            "SEEDS",
+        )
     }
     return [(pages[page], name) for page, name in re.findall(r"write_section\((\w+), \"(\w+)\"", source)]
 
